@@ -1,0 +1,94 @@
+"""The contract on class names: a class is its name; indices are derived, never typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visiontasks.errors import DataError, UsageError, unknown_name
+
+MAX_CLASSES_IN_MASK = 255  # 255 itself means "ignore" in masks
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """An ordered list of class names, with the ids that a file uses for them.
+
+    names: K distinct, non-empty names; the index of a name is its place.
+    file_ids: what the data set's own files write for each class (COCO's 1..90, a mask's grey values);
+        K entries, or empty where files write names.
+    """
+
+    names: tuple[str, ...]
+    file_ids: tuple[int | str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise DataError("expected at least one class, found none")
+        for name in self.names:
+            if not name or name != name.strip():
+                raise DataError(f"expected class names without outer spaces, found {name!r}; rename it")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise DataError(f"expected distinct class names, found twice: {', '.join(twice)}; rename one")
+        if self.file_ids and len(self.file_ids) != len(self.names):
+            raise DataError(f"expected {len(self.names)} file ids, one a class, found {len(self.file_ids)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The index of a class. Raises: DataError naming the nearest class."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise DataError(unknown_name("class", name, self.names)) from None
+
+    def renamed(self, mapping: Mapping[str, str]) -> ClassMap:
+        """The same classes under the names that the user gave (`--map-class old=new`).
+
+        Raises: DataError when an old name does not exist, or when two classes end up with one name.
+        """
+        for old in mapping:
+            self.index(old)
+        return ClassMap(tuple(mapping.get(name, name) for name in self.names), self.file_ids)
+
+
+def join_classes(ours: ClassMap, theirs: ClassMap, *, ours_name: str, theirs_name: str) -> NDArray[np.int64]:
+    """Match two lists of classes by name.
+
+    Args:
+        ours: the list that indices are wanted in (a model's).
+        theirs: the list that indices come from (a data set's); any order, the same names.
+        ours_name, theirs_name: what the lists belong to, for the message.
+
+    Returns:
+        (K,) int64: entry i is the index in `ours` of class i of `theirs`.
+
+    Raises:
+        DataError: the names differ; the message is the diff.
+    """
+    missing = [name for name in ours.names if name not in theirs.names]
+    extra = [name for name in theirs.names if name not in ours.names]
+    if missing or extra:
+        diff = [f"only in {ours_name}: {', '.join(missing)}"] * bool(missing)
+        diff += [f"only in {theirs_name}: {', '.join(extra)}"] * bool(extra)
+        raise DataError(
+            f"expected the same class names in {ours_name} and {theirs_name}; {'; '.join(diff)}; "
+            f"map them with --map-class {(extra or ['OLD'])[0]}={(missing or ['NEW'])[0]}"
+        )
+    return np.array([ours.names.index(name) for name in theirs.names], dtype=np.int64)
+
+
+def parse_class_mapping(pairs: Sequence[str]) -> dict[str, str]:
+    """`["old=new", ...]` -> `{"old": "new"}`. Raises: UsageError for a pair without a name on both sides."""
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        old, equals, new = pair.partition("=")
+        if not equals or not old.strip() or not new.strip():
+            raise UsageError(f"expected --map-class old=new, found '{pair}'")
+        mapping[old.strip()] = new.strip()
+    return mapping

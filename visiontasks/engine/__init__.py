@@ -1,0 +1,1 @@
+"""Runs any task: fit, evaluate, predict. Knows the layers below the tasks, and no task."""

@@ -1,0 +1,69 @@
+"""The faults a user can cause: one family, each with the exit code of the command that meets it.
+
+A message is one line: what was expected, what was found (file, record), what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Iterable, Sequence
+
+
+class VisionTasksError(Exception):
+    """Base of every error that a user can cause; the command line prints it without a traceback."""
+
+    exit_code = 3
+
+
+class UsageError(VisionTasksError):
+    """A wrong flag, or a name that does not exist (a weights name, a verb's option)."""
+
+    exit_code = 2
+
+
+class ConfigError(VisionTasksError):
+    """One or more faults in a run's config, all reported together (`faults`: one line each)."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class DataError(VisionTasksError):
+    """A file or record of a data set that cannot be used as it is; the command stops."""
+
+
+class ImageError(DataError):
+    """One picture that cannot be read: skipped and counted where many are processed."""
+
+
+class WeightsError(VisionTasksError):
+    """A weights file that is damaged, malicious or does not fit the model."""
+
+
+class RunError(VisionTasksError):
+    """The run failed for a reason outside the input: disk full, NaN loss, a killed worker, out of memory."""
+
+    exit_code = 4
+
+
+class Interrupted(VisionTasksError):
+    """Stopped by a signal, after saving. `exit_code`: 128 + the signal's number (130 SIGINT, 143 SIGTERM)."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        self.signum = signum
+        self.exit_code = 128 + signum
+        super().__init__(f"{signal.Signals(signum).name}: {message}")
+
+
+def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
+    """The line for a name that does not exist: the nearest valid one and the choices.
+
+    >>> unknown_name("backbone", "resnt18", ["resnet18", "resnet34"])
+    "unknown backbone 'resnt18'; did you mean 'resnet18'? choices: resnet18, resnet34"
+    """
+    names = sorted(choices)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"unknown {kind} '{name}'; {hint}choices: {', '.join(names)}"

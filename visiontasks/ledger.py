@@ -1,0 +1,83 @@
+"""What was skipped, dropped or repaired: counted and listed, never silent (design promise 1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from visiontasks.errors import DataError
+
+Action = Literal["skipped", "dropped", "repaired"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """One deviation from the input: `skipped` a picture, `dropped` a record of one, `repaired` a value."""
+
+    action: Action
+    reason: str
+    file: str
+    record: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}, {self.record}" if self.record else self.file
+        return f"{self.action} {where}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Collects entries. With `strict`, the first entry is raised as a `DataError` instead of being recorded.
+
+    `entries` keeps the order of arrival and holds each entry once, however many epochs meet it.
+    """
+
+    strict: bool = False
+    entries: dict[Entry, None] = field(default_factory=dict)
+
+    def add(self, action: Action, file: object, reason: str, record: object = "") -> None:
+        """Record one deviation. Raises: DataError when strict."""
+        entry = Entry(action, reason, str(file), str(record))
+        if self.strict:
+            raise DataError(f"{entry} (--strict: nothing may be skipped or repaired)")
+        self.entries[entry] = None
+
+    def extend(self, entries: list[Entry]) -> None:
+        """Take over entries that another process collected."""
+        self.entries.update(dict.fromkeys(entries))
+
+    def drain(self) -> list[Entry]:
+        """Hand out all entries and forget them (a loader's worker sends them to the main process)."""
+        entries = list(self.entries)
+        self.entries.clear()
+        return entries
+
+    def count(self, action: Action) -> int:
+        return sum(entry.action == action for entry in self.entries)
+
+    def summary(self) -> list[str]:
+        """One line a kind of deviation: how many, why, and the first example."""
+        counts = Counter((entry.action, entry.reason) for entry in self.entries)
+        first = {(entry.action, entry.reason): entry for entry in reversed(self.entries)}
+        return [
+            f"{action} {n}: {reason} (first: {first[action, reason].file}"
+            + (f", {first[action, reason].record})" if first[action, reason].record else ")")
+            for (action, reason), n in counts.most_common()
+        ]
+
+    def check_skips(self, total: int, max_skip: float) -> None:
+        """Stop when more than a fraction of the pictures could not be used.
+
+        Args:
+            total: number of pictures in the data set.
+            max_skip: largest tolerated fraction, in [0, 1].
+
+        Raises:
+            DataError: more were skipped; names the first.
+        """
+        skipped = [entry for entry in self.entries if entry.action == "skipped"]
+        if len(skipped) > max_skip * total:
+            raise DataError(
+                f"expected at most {max_skip:.1%} of {total} pictures to be unusable, found {len(skipped)} "
+                f"(first: {skipped[0].file}: {skipped[0].reason}); mend or remove them, or raise --max-skip"
+            )

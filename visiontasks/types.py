@@ -1,0 +1,220 @@
+"""What passes between the rooms: samples, examples, batches, and the protocols of data, networks and metrics.
+
+Two pixel spaces only: *original* (files, `Sample`, predictions, metrics) and *network* (`Example`, loss).
+Images are RGB uint8; sizes are (height, width); class indices are 0..K-1. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visiontasks.classes import ClassMap
+from visiontasks.ledger import Ledger
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+T = TypeVar("T")  # a task's ground truth in original pixels: an int, boxes with labels, a mask
+P = TypeVar("P")  # a task's prediction in original pixels
+T_contra = TypeVar("T_contra", contravariant=True)
+P_contra = TypeVar("P_contra", contravariant=True)
+P_co = TypeVar("P_co", covariant=True)
+
+Image = NDArray[np.uint8]  # (H, W, 3) RGB
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Generic[T]):
+    """What a data-set adapter yields: one picture with its truth, in original pixels.
+
+    image: (H, W, 3) uint8 RGB, EXIF orientation applied.
+    image_id: unique in the data set; the path as the data set writes it, or COCO's number.
+    """
+
+    image: Image
+    target: T
+    image_id: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """The way from network pixels back to original pixels.
+
+    original = (network - (pad_left, pad_top)) * (width / resized_width, height / resized_height);
+    a centre crop is a negative padding.
+    """
+
+    image_id: int | str
+    height: int
+    width: int
+    resized_height: int
+    resized_width: int
+    pad_left: int = 0
+    pad_top: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Example(Generic[T]):
+    """One picture as the network is fed with it: the result of a transform.
+
+    image: (3, H, W) uint8, normalised later on the device.
+    target: the truth in network pixels, in the form that the task's `collate` expects; None to predict.
+    truth: the truth in original pixels, kept for evaluation only.
+    """
+
+    image: Tensor
+    target: Any
+    info: ImageInfo
+    truth: T | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several examples in one tensor: made by `Task.collate`, padded to one size (masks with 255).
+
+    images: (B, 3, H, W) uint8.
+    targets: what the task's `loss` expects; a tensor or objects with `.to(device)`; empty to predict.
+    proposals: (N, 4) xyxy network pixels a picture, where a detector takes them from outside.
+    """
+
+    images: Tensor
+    infos: Sequence[ImageInfo]
+    targets: Any = ()
+    proposals: Sequence[Tensor] | None = None
+
+
+Fetch = Callable[[int], Sample[T]]  # another sample of the data set, by index: the partner of mixup or mosaic
+
+
+class Transform(Protocol[T]):
+    """original -> network. A pure function of its arguments: the same `rng` state gives the same example."""
+
+    def __call__(self, sample: Sample[T], rng: np.random.Generator, fetch: Fetch[T] | None) -> Example[T]: ...
+
+
+class Source(Protocol[T]):
+    """A data set, opened: what an adapter returns.
+
+    fingerprint: hash of the pictures' names, their labels and the class names; resuming compares it.
+    ledger: what was skipped, dropped or repaired while reading.
+    `source[i]` raises ImageError for a picture that cannot be read, DataError for a label that is wrong.
+    """
+
+    classes: ClassMap
+    fingerprint: str
+    ledger: Ledger
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample[T]: ...
+
+
+class Backbone(Protocol):
+    """The shared CNN. Level i is a tensor (B, channels[i], ~H/strides[i], ~W/strides[i]), finest first.
+
+    channels, strides: one entry a level. Strides are approximate (AlexNet: 224 -> 55, 27, 13).
+    minimum_size: smallest height and width that the network accepts.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    minimum_size: int
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]: ...
+
+
+class TaskModel(Protocol[P_co]):
+    """A network for a task; an `nn.Module`. `raw` is private to the task; forward does not decode.
+
+    loss: named terms, each a scalar tensor; the training step minimises their sum.
+    decode: predictions in original pixels, one a picture; `options` are the operating point
+        (confidence, temperature, ...) that a weights file stores and a command line overrides.
+    """
+
+    def __call__(self, batch: Batch) -> Any: ...
+    def loss(self, raw: Any, batch: Batch) -> dict[str, Tensor]: ...
+    def decode(
+        self, raw: Any, infos: Sequence[ImageInfo], options: Mapping[str, float]
+    ) -> Sequence[P_co]: ...
+
+
+class Evaluator(Protocol[T_contra, P_contra]):
+    """A protocol's numbers: one a run. Refuses an image id twice; order and sharding change nothing."""
+
+    protocol: str
+
+    def update(
+        self, predictions: Sequence[P_contra], truths: Sequence[T_contra], infos: Sequence[ImageInfo]
+    ) -> None: ...
+    def merge(self, other: Self) -> None: ...
+    def compute(self) -> dict[str, float]:
+        """{name: fraction in [0, 1]} (losses excepted); nan = undefined; intervals as name@low, name@high."""
+        ...
+
+    def tables(self) -> dict[str, Any]:
+        """JSON-ready detail: curves, confusion matrix, one row a picture."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[P]):
+    """A prediction with the picture that it belongs to. `file` is the path as typed, or '' for an array."""
+
+    file: str
+    height: int
+    width: int
+    prediction: P
+
+
+Writer = Callable[
+    [Path, Sequence["Result[Any]"], ClassMap], Iterable[Path]
+]  # folder, results, classes -> files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Generic[T, P]):
+    """Everything that the engine and the command line need to know about a task: data, not a base class.
+
+    Adding a task is one folder with a `TASK = Task(...)` in it and one line in `visiontasks.tasks.TASKS`.
+    Its `__init__` imports no torch; `build_transform`, `collate` and `build_model` import it when called.
+
+    name: the noun (`classification`), the folder's and the JSON's name. verb: the command (`classify`).
+    config: the pydantic model of a run; sections data, input, augment, model, loss, train (config.py).
+    headline: the metric that picks the best epoch; larger is better.
+    decode_options: the default operating point: {name: value}.
+    open_source(data, split, strict): opens `split` ("train", "val", "test") of a data section.
+    build_transform(input, augment, classes): `augment` None: evaluation and prediction (deterministic).
+    collate: examples -> batch.
+    build_model(model, loss, classes): random weights, except what `model.weights` names; see io/weights.py.
+    build_evaluator(classes): a fresh evaluator.
+    draw(image, prediction_or_truth, classes, title): the picture with the labels on it, same size.
+    describe(prediction, classes): what was found, in a few words for the terminal.
+    record(prediction, classes): the JSON fields of one picture in predictions.json (design section 7).
+    outputs: {format: writer}; every task has "json".
+    compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
+    refresh: called between epochs (hard negatives of the sliding window); its result is run state.
+    stitch: joins the raw outputs of tiles before decoding.
+    """
+
+    name: str
+    verb: str
+    config: type[Any]
+    headline: str
+    decode_options: Mapping[str, float]
+    open_source: Callable[[Any, str, bool], Source[T]]
+    build_transform: Callable[[Any, Any | None, ClassMap], Transform[T]]
+    collate: Callable[[Sequence[Example[T]]], Batch]
+    build_model: Callable[[Any, Any, ClassMap], nn.Module]
+    build_evaluator: Callable[[ClassMap], Evaluator[T, P]]
+    draw: Callable[[Image, Any, ClassMap, str], Image]
+    describe: Callable[[P, ClassMap], str]
+    record: Callable[[P, ClassMap], dict[str, Any]]
+    outputs: Mapping[str, Writer]
+    compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
+    refresh: Callable[..., Any] | None = None
+    stitch: Callable[..., Any] | None = None

@@ -80,13 +80,11 @@ class Batch:
 
     images: (B, 3, H, W) uint8.
     targets: what the task's `loss` expects; a tensor or objects with `.to(device)`; empty to predict.
-    proposals: (N, 4) xyxy network pixels a picture, where a detector takes them from outside.
     """
 
     images: Tensor
     infos: Sequence[ImageInfo]
     targets: Any = ()
-    proposals: Sequence[Tensor] | None = None
 
 
 Fetch = Callable[[int], Sample[T]]  # another sample of the data set, by index: the partner of mixup or mosaic
@@ -192,13 +190,14 @@ class Task(Generic[T, P]):
     collate: examples -> batch.
     build_model(model, loss, classes): random weights, except what `model.weights` names; see io/weights.py.
     build_evaluator(classes): a fresh evaluator.
-    draw(image, prediction_or_truth, classes, title): the picture with the labels on it, same size.
+    sample_weights(config, source): (N,) chance of each training picture, or None for each once an epoch.
+    draw(image, prediction_or_truth, classes, title): the picture with the labels on it.
+    draw_example(example, classes): what the network is fed with, drawn, with its target.
+    plots(tables): {name: PNG bytes} of an evaluation, for the run's folder.
     describe(prediction, classes): what was found, in a few words for the terminal.
     record(prediction, classes): the JSON fields of one picture in predictions.json (design section 7).
     outputs: {format: writer}; every task has "json".
     compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
-    refresh: called between epochs (hard negatives of the sliding window); its result is run state.
-    stitch: joins the raw outputs of tiles before decoding.
     """
 
     name: str
@@ -211,10 +210,11 @@ class Task(Generic[T, P]):
     collate: Callable[[Sequence[Example[T]]], Batch]
     build_model: Callable[[Any, Any, ClassMap], nn.Module]
     build_evaluator: Callable[[ClassMap], Evaluator[T, P]]
+    sample_weights: Callable[[Any, Source[T]], NDArray[np.float64] | None]
     draw: Callable[[Image, Any, ClassMap, str], Image]
+    draw_example: Callable[[Example[T], ClassMap], Image]
+    plots: Callable[[Mapping[str, Any]], Mapping[str, bytes]]
     describe: Callable[[P, ClassMap], str]
     record: Callable[[P, ClassMap], dict[str, Any]]
     outputs: Mapping[str, Writer]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
-    refresh: Callable[..., Any] | None = None
-    stitch: Callable[..., Any] | None = None

@@ -1,0 +1,130 @@
+"""The folder of a run and the state in it: what makes a resume exact."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visiontasks.errors import DataError, UsageError, WeightsError
+from visiontasks.io.files import read_document, remove_stale_temporaries, write_atomic, write_json
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where the files of a run lie (design section 6)."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state" / "last.pt"
+
+    def weights(self, which: str) -> Path:
+        return self.path / "weights" / f"{which}.safetensors"
+
+    def create(self, *, overwrite: bool) -> None:
+        """Make an empty run folder.
+
+        Raises: UsageError when it exists and holds something, unless `overwrite` (which only removes a run).
+        """
+        if self.path.exists() and any(self.path.iterdir() if self.path.is_dir() else [self.path]):
+            if not overwrite:
+                raise UsageError(
+                    f"{self.path} exists; go on with --resume, replace it with --overwrite, or choose -o"
+                )
+            if not self.config.exists():
+                raise UsageError(
+                    f"expected a run's folder at {self.path}, found no config.yaml in it; not overwritten"
+                )
+            shutil.rmtree(self.path)
+        for folder in ("weights", "state", "samples", "plots"):
+            (self.path / folder).mkdir(parents=True, exist_ok=True)
+
+    def open(self) -> None:
+        """Take up an existing run again. Raises: UsageError when there is nothing to resume."""
+        if not self.config.exists():
+            raise UsageError(
+                f"expected a run to resume at {self.path}, found none; start it without --resume"
+            )
+        for folder in ("", "weights", "state"):
+            remove_stale_temporaries(self.path / folder)
+
+
+def save_state(folder: RunFolder, state: Mapping[str, Any]) -> None:
+    """Write the run's state in one piece. Raises: RunError when the disk is full."""
+    buffer = io.BytesIO()
+    torch.save({"version": STATE_VERSION, **state}, buffer)
+    write_atomic(folder.state, buffer.getvalue())
+
+
+def load_state(folder: RunFolder) -> dict[str, Any] | None:
+    """The run's state, on the CPU; None when the run stopped before it saved any. Executes no code.
+
+    Raises: WeightsError when the file is damaged or of another version.
+    """
+    if not folder.state.exists():
+        return None
+    try:
+        state = torch.load(folder.state, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"{folder.state}: expected a run's state, found a damaged file ({reason})"
+        ) from error
+    if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
+        raise WeightsError(
+            f"{folder.state}: expected state version {STATE_VERSION}; start the run anew with --overwrite"
+        )
+    return state
+
+
+def check_same_data(state: Mapping[str, Any], fingerprint: str, *, allow: bool) -> None:
+    """Refuse to go on with other data. Raises: DataError unless `allow`."""
+    if state["fingerprint"] != fingerprint and not allow:
+        raise DataError(
+            "expected the data that the run started with; pictures, labels or classes changed since: "
+            "restore them, start anew with --overwrite, or accept with --allow-data-change"
+        )
+
+
+def write_environment(folder: RunFolder, environment: Mapping[str, object], classes: list[str]) -> None:
+    write_json(folder.path / "env.json", environment)
+    write_json(folder.path / "classes.json", classes)
+
+
+def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, one an epoch; a line cut off by a crash is left out."""
+    rows = []
+    if folder.metrics.exists():
+        for line in folder.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+def load_run_config(folder: RunFolder) -> dict[str, Any]:
+    """The values of a run's resolved config."""
+    values = read_document(folder.config)
+    if not isinstance(values, dict):
+        raise DataError(f"{folder.config}: expected a run's config, found {type(values).__name__}")
+    return values

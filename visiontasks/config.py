@@ -196,34 +196,52 @@ def _meaning(model: type[BaseModel], location: Sequence[str]) -> str:
     return f" ({field.description})" if field is not None and field.description else ""
 
 
-def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """Apply `--set a.b=v` to a config's values. The right side is read as YAML, its scalars stay strings.
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`["a.b=v", ...]` -> `{"a.b": v}`. The right side is read as YAML; its scalars stay strings.
 
-    Raises: ConfigError for a setting without `=`, with bad YAML, or whose path runs through a value.
+    Raises: ConfigError for a setting without `=` or with bad YAML; all of them together.
     """
-    result = _copied(values)
+    values: dict[str, Any] = {}
     faults = []
     for setting in settings:
         key, equals, text = setting.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
+        if not equals or not all(key.strip().split(".")):
             faults.append(f"--set: expected KEY.KEY=VALUE, found '{setting}'")
             continue
         try:
-            value = yaml.load(text, Loader=yaml.BaseLoader)  # strings, lists and dicts only
+            values[key.strip()] = yaml.load(text, Loader=yaml.BaseLoader)  # strings, lists and dicts only
         except yaml.YAMLError:
             faults.append(f"--set {key}: expected a YAML value, found '{text}'; quote it")
-            continue
-        section: Any = result
-        for part in parts[:-1]:
-            section = section.setdefault(part, {}) if isinstance(section, dict) else None
-        if not isinstance(section, dict):
-            faults.append(f"--set {key}: '{'.'.join(parts[:-1])}' is a value, not a section")
-            continue
-        section[parts[-1]] = value
     if faults:
         raise ConfigError(faults)
+    return values
+
+
+def override(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's values with some of them replaced: `{"train.epochs": 5}`.
+
+    Raises: ConfigError when a key's path runs through a value that is no section.
+    """
+    result = _copied(values)
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        section: Any = result
+        for part in path:
+            section = section.setdefault(part, {}) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            raise ConfigError([f"--set {key}: '{'.'.join(path)}' is a value, not a section"])
+        section[last] = value
     return result
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as `{"a.b": value}`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(
+            flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        )
+    return flat
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Batch:
     targets: Any = ()
 
 
-Fetch = Callable[[int], Sample[T]]  # another sample of the data set, by index: the partner of mixup or mosaic
+Fetch = Callable[[int], Sample[T]]  # a partner for mixup or mosaic: any index, taken modulo the size
 
 
 class Transform(Protocol[T]):

@@ -1,1 +1,62 @@
-"""The command line: one file a verb; each calls `visiontasks.api`."""
+"""The command line: one file a verb; each calls `visiontasks.api`. A verb's file is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+from visiontasks import __version__
+from visiontasks.errors import VisionTasksError
+
+VERBS: Final = {  # verb -> (module, one line for the overview)
+    "classify": ("classify", "Say what is on pictures."),
+    "train": ("train", "Train a model from a config."),
+    "evaluate": ("evaluate", "Measure a model, or files of predictions, against the truth."),
+    "inspect": ("inspect", "Layer table of a backbone or model: sizes, parameters, receptive fields."),
+    "data": ("data", "Make and look after data sets."),
+    "models": ("models", "What is bundled, what can be had."),
+    "doctor": ("doctor", "Versions, device, precision, what is missing."),
+}
+
+
+class Verbs(click.Group):
+    """Imports a verb when it is called, so that `--help` is quick and a verb pays only for itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"visiontasks.cli.{VERBS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="visiontasks")
+def visiontasks() -> None:
+    """Computer-vision task pipelines on one shared CNN backbone.
+
+    \b
+    visiontasks classify photo.jpg              what is on it?
+    visiontasks data sample shapes              draw a small data set to train on
+    visiontasks train shapes/classification.yaml
+    visiontasks evaluate runs/classification/shapes --split test
+    """
+
+
+def main() -> Any:
+    """Run the command line; an error of the user's becomes one line on stderr and its exit code."""
+    try:
+        visiontasks(prog_name="visiontasks")
+    except VisionTasksError as error:
+        for line in str(error).splitlines():
+            click.echo(f"visiontasks: {line}", err=True)
+        sys.exit(error.exit_code)

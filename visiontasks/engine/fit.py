@@ -32,7 +32,7 @@ from visiontasks.types import Batch, Source, Task, Transform
 class Plan:
     """What a run is made of; nothing in it changes while it runs.
 
-    transform_at: the training transform of an epoch. val: None = no validation, the last weights are the best.
+    transform_at: the training transform of an epoch. val: None = no validation, the last weights are best.
     sample_weights: (N,) chance of each training picture to be drawn, summing to 1; None = each once an epoch.
     export(network, name, numbers): writes the weights `name` ("best", "last") as a one-file model.
     """
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Position:
-    """How far a run has come. `step` counts within `epoch`; sums are over the pictures of this epoch so far."""
+    """How far a run has come. `step` counts within `epoch`; sums are over this epoch's pictures so far."""
 
     epoch: int = 0
     step: int = 0
@@ -109,7 +109,7 @@ class Run:
 
 
 class TrainStep(nn.Module):
-    """The network, then its loss, as one module: DistributedDataParallel sees every parameter used in its forward."""
+    """The network, then its loss, as one module: DDP then sees every parameter used in its forward."""
 
     def __init__(self, network: Any, setting: Setting) -> None:
         super().__init__()
@@ -252,8 +252,8 @@ def _check_finite(total: float, plan: Plan, position: Position, part: Batch) -> 
     if not math.isfinite(total):
         ids = ", ".join(str(info.image_id) for info in part.infos[:8])
         raise RunError(
-            f"the loss became {total} in epoch {position.epoch + 1}, step {position.step + 1} (pictures: {ids}"
-            f"{', ...' if len(part.infos) > 8 else ''}); the last good weights are in {plan.folder.path / 'weights'}; "
+            f"the loss became {total} in epoch {position.epoch + 1}, step {position.step + 1} "
+            f"(pictures: {ids}{', ...' if len(part.infos) > 8 else ''}); the last good weights are in {plan.folder.path / 'weights'}; "
             f"lower train.optimizer.lr, set train.clip_norm, or use train.precision fp32"
         )
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from visiontasks.errors import DataError, ImageError, RunError, VisionTasksError
 from visiontasks.ledger import Entry
-from visiontasks.types import Batch, Example, Source, Transform
+from visiontasks.types import Batch, Example, Sample, Source, Transform
 
 ORDER, PICTURE = 0, 1  # streams of random numbers that a run's seed is split into
 MAX_REPLACEMENTS = (
@@ -75,7 +75,7 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
             try:
                 sample = self.source[at]
                 rng = np.random.default_rng([self.seed, PICTURE, epoch, at])
-                return self.transform_at(epoch)(sample, rng, self.source.__getitem__), None
+                return self.transform_at(epoch)(sample, rng, self.fetch), None
             except ImageError as error:
                 self.source.ledger.add("skipped", *_file_and_reason(error))
             except VisionTasksError as error:
@@ -85,6 +85,10 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
         return None, DataError(
             f"expected readable pictures, found {MAX_REPLACEMENTS} bad ones in a row; run data check"
         )
+
+    def fetch(self, index: int) -> Sample[Any]:
+        """A partner for mixup or mosaic."""
+        return self.source[index % len(self.source)]
 
 
 def _file_and_reason(error: ImageError) -> tuple[str, str]:

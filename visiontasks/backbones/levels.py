@@ -80,8 +80,9 @@ class CutNetwork(BackboneModule):
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """Names of the max-pooling layers, finest first: a decoder may want their positions (SegNet)."""
-        return tuple(name for name, layer in self.named_modules() if isinstance(layer, nn.MaxPool2d))
+        """Names of the max pools between levels, finest first; SegNet wants their positions."""
+        layers = [layer for stage in self.stages for layer in stage]
+        return tuple(layer for layer in layers if isinstance(self.get_submodule(layer), nn.MaxPool2d))
 
     def levels(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the layers in order; the output of the last layer of each stage is a level."""

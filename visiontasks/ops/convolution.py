@@ -26,7 +26,7 @@ def convolve(
 ) -> Array:
     """Slide each kernel over the image; each output is the dot product of the kernel and the patch under it.
 
-    output[o, y, x] = bias[o] + sum over c, m, n of kernel[o, c, m, n] * padded[c, S * y + m, S * x + n]   (S: stride)
+    output[o, y, x] = bias[o] + sum over c, m, n of kernel[o, c, m, n] * padded[c, S y + m, S x + n]
 
     The kernel is not flipped: mathematics calls this cross-correlation, the field calls it convolution.
 

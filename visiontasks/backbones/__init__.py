@@ -27,11 +27,13 @@ __all__ = [
     "BACKBONES",
     "build_backbone",
     "build_classifier_head",
+    "build_linear_head",
     "check_backbone",
     "family_of",
     "freeze",
     "names",
     "parse_options",
+    "torchvision_names",
 ]
 
 BACKBONES: Final[dict[str, str]] = {  # name -> the family's file
@@ -66,12 +68,18 @@ BACKBONES: Final[dict[str, str]] = {  # name -> the family's file
     "convnext_small": "convnext",
 }
 
+OURS: Final = ("small", "alexnet_lrn")  # torchvision has no such network
 TIMM_PREFIX: Final = "timm/"
 
 
 def names() -> tuple[str, ...]:
     """The backbones that come with the package; `timm/NAME` is accepted besides."""
     return tuple(BACKBONES)
+
+
+def torchvision_names() -> tuple[str, ...]:
+    """The backbones that torchvision publishes weights for."""
+    return tuple(name for name in BACKBONES if name not in OURS)
 
 
 def family_of(name: str) -> str:
@@ -115,7 +123,7 @@ def build_backbone(name: str, **options: Any) -> BackboneModule:
 
     Returns:
         A module: (B, 3, H, W) float -> levels (B, channels[i], ~H/strides[i], ~W/strides[i]), finest
-        first. Its parameters bear torchvision's names, so that official weights fit (`torchvision_names.py`).
+        first. Its parameters bear torchvision's names, so that official weights fit (`official.py`).
 
     Raises:
         UsageError: unknown name, or timm is not installed. ConfigError: a wrong option.
@@ -145,3 +153,19 @@ def build_classifier_head(
     family = importlib.import_module(f"{__name__}.{family_of(name)}")
     head: ClassifierHead = family.build_head(name, backbone.channels[-1], num_classes, dropout)
     return head
+
+
+def build_linear_head(backbone: BackboneModule, num_classes: int, dropout: float = 0.0) -> ClassifierHead:
+    """Global average pooling, dropout and one linear layer on any backbone, with random weights.
+
+    Args:
+        backbone: its last level is read.
+        num_classes: K >= 1.
+        dropout: probability in [0, 1).
+
+    Returns:
+        A module: feature levels -> logits (B, K).
+    """
+    from visiontasks.backbones.heads import average_and_linear
+
+    return average_and_linear(backbone.channels[-1], num_classes, dropout)

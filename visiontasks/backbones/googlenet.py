@@ -2,7 +2,7 @@
 
 Without the two auxiliary classifiers of the paper: batch norm made them needless. torchvision's blocks have a
 3x3 convolution where the paper has 5x5; its official weights need that, and they expect pixels
-normalised with mean 0.5 and deviation 0.5 (`torchvision_names.normalisation`).
+normalised with mean 0.5 and deviation 0.5 (`official.normalisation`).
 Source: Szegedy et al. 2014, arXiv:1409.4842.
 """
 

@@ -20,9 +20,9 @@ class NoOptions(Options):
 class ResNetOptions(Options):
     """Options of the ResNets."""
 
-    stem: Literal["imagenet", "small"] = Field(
-        "imagenet",
-        description="imagenet (7x7 stride 2, max pool) or small (3x3 stride 1, no pool: 32-64 px pictures)",
+    stem: Literal["standard", "small"] = Field(
+        "standard",
+        description="standard (7x7 stride 2, max pool) or small (3x3 stride 1, no pool: 32-64 px pictures)",
     )
 
 

@@ -9,21 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from visiontasks.backbones import BACKBONES
-
 T = TypeVar("T")
 
 HEADS: Final = ("fc.", "classifier.")
 AUXILIARY: Final = ("aux1.", "aux2.")  # GoogLeNet's extra classifiers, of use in training only
-OURS: Final = ("small", "alexnet_lrn")
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-
-
-def torchvision_names() -> tuple[str, ...]:
-    """The backbones that torchvision publishes weights for."""
-    return tuple(name for name in BACKBONES if name not in OURS)
 
 
 def renamed_tensors(tensors: Mapping[str, T]) -> dict[str, T]:

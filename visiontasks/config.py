@@ -248,6 +248,13 @@ def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
+def section_model(config: type[BaseModel], name: str) -> type[Any]:
+    """The model of one section of a config: `data` of ClassificationConfig -> DataConfig."""
+    annotation = config.model_fields[name].annotation
+    assert isinstance(annotation, type)
+    return annotation
+
+
 def to_yaml(config: BaseModel) -> str:
     """The resolved config as YAML that reads back to the same config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

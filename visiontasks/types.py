@@ -6,7 +6,7 @@ Images are RGB uint8; sizes are (height, width); class indices are 0..K-1. This 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -159,19 +159,16 @@ class Evaluator(Protocol[T_contra, P_contra]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Generic[P]):
-    """A prediction with the picture that it belongs to. `file` is the path as typed, or '' for an array."""
+class Output(Protocol[P_contra]):
+    """One format that a prediction command can write: takes results as they come, writes the rest at the end."""
 
-    file: str
-    height: int
-    width: int
-    prediction: P
+    def add(self, file: str, size: tuple[int, int], prediction: P_contra) -> None:
+        """One picture: its path as typed, its (height, width), what was found."""
+        ...
 
-
-Writer = Callable[
-    [Path, Sequence["Result[Any]"], ClassMap], Iterable[Path]
-]  # folder, results, classes -> files
+    def close(self) -> Sequence[Path]:
+        """The files that were written."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,18 +182,21 @@ class Task(Generic[T, P]):
     config: the pydantic model of a run; sections data, input, augment, model, loss, train (config.py).
     headline: the metric that picks the best epoch; larger is better.
     decode_options: the default operating point: {name: value}.
-    open_source(data, split, strict): opens `split` ("train", "val", "test") of a data section.
+    open_source(data, split, strict, classes): opens `split` ("train", "val", "test") of a data section; with
+        `classes` its names must be the same ones, and indices are those of `classes`.
     build_transform(input, augment, classes): `augment` None: evaluation and prediction (deterministic).
     collate: examples -> batch.
-    build_model(model, loss, classes): random weights, except what `model.weights` names; see io/weights.py.
+    build_model(model, classes, loss, source): random weights; loss and source (the training data) are None
+        where a finished model is rebuilt.
     build_evaluator(classes): a fresh evaluator.
     sample_weights(config, source): (N,) chance of each training picture, or None for each once an epoch.
     draw(image, prediction_or_truth, classes, title): the picture with the labels on it.
     draw_example(example, classes): what the network is fed with, drawn, with its target.
     plots(tables): {name: PNG bytes} of an evaluation, for the run's folder.
     describe(prediction, classes): what was found, in a few words for the terminal.
-    record(prediction, classes): the JSON fields of one picture in predictions.json (design section 7).
-    outputs: {format: writer}; every task has "json".
+    record(prediction, classes, folder, name): the JSON fields of one picture in predictions.json (design
+        section 7); may write further files of picture `name` (a mask) into the folder.
+    outputs: further formats: {name: output(folder, classes)}.
     compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
     """
 
@@ -205,16 +205,16 @@ class Task(Generic[T, P]):
     config: type[Any]
     headline: str
     decode_options: Mapping[str, float]
-    open_source: Callable[[Any, str, bool], Source[T]]
+    open_source: Callable[[Any, str, bool, ClassMap | None], Source[T]]
     build_transform: Callable[[Any, Any | None, ClassMap], Transform[T]]
     collate: Callable[[Sequence[Example[T]]], Batch]
-    build_model: Callable[[Any, Any, ClassMap], nn.Module]
+    build_model: Callable[[Any, ClassMap, Any | None, Any | None], nn.Module]
     build_evaluator: Callable[[ClassMap], Evaluator[T, P]]
     sample_weights: Callable[[Any, Source[T]], NDArray[np.float64] | None]
     draw: Callable[[Image, Any, ClassMap, str], Image]
     draw_example: Callable[[Example[T], ClassMap], Image]
     plots: Callable[[Mapping[str, Any]], Mapping[str, bytes]]
     describe: Callable[[P, ClassMap], str]
-    record: Callable[[P, ClassMap], dict[str, Any]]
-    outputs: Mapping[str, Writer]
+    record: Callable[[P, ClassMap, Path, str], dict[str, Any]]
+    outputs: Mapping[str, Callable[[Path, ClassMap], Output[P]]]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]

@@ -1,0 +1,361 @@
+"""What `import visiontasks` hands out and what the command line calls: load, train, evaluate, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import PIL.Image
+
+from visiontasks.classes import ClassMap
+from visiontasks.config import flatten, override, parse_config, read_config, section_model
+from visiontasks.errors import ConfigError, ImageError, UsageError
+from visiontasks.io.files import list_inputs, read_yaml, write_atomic, write_json
+from visiontasks.io.images import MAX_PIXELS, read_image
+from visiontasks.tasks import load_task
+from visiontasks.types import Evaluator, Image, Task
+
+if TYPE_CHECKING:  # importing this module leaves torch alone: `evaluate` on files needs none
+    from visiontasks.engine.log import Report
+    from visiontasks.engine.model_files import OpenModel
+    from visiontasks.engine.predict import Predicted
+
+P = TypeVar("P")
+
+RESUMABLE = (  # keys in which a resumed run may differ from its beginning
+    "name",
+    "data.root",
+    "data.max_pixels",
+    "train.epochs",
+    "train.evaluate_every",
+    "train.early_stopping",
+    "train.device",
+    "train.workers",
+    "train.checkpoint_minutes",
+    "train.max_skip",
+)
+
+
+def train(
+    config: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_data_change: bool = False,
+    strict: bool = False,
+) -> Path:
+    """Train a model from a config file.
+
+    Args:
+        config: path of a YAML file; `configs/...` of the package are found from anywhere. To resume it may be
+            left out where `out` is given.
+        settings: values to replace, `{"train.epochs": 5}`.
+        out: the run's folder; default runs/<task>/<name>.
+        resume: go on with a run; its own config wins, and only `RESUMABLE` keys may differ.
+        overwrite: replace a run that exists.
+        allow_data_change: resume although the data changed.
+        strict: stop at what would be skipped or repaired.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ConfigError, UsageError, DataError, WeightsError, RunError, Interrupted: with what to do.
+    """
+    from visiontasks.engine.log import Report
+    from visiontasks.engine.train import train as run_training
+
+    if config is None:
+        if out is None or not resume:
+            raise UsageError("expected a config, or a run to resume (out=...), found neither")
+        config = Path(out) / "config.yaml"
+    task, resolved = load_config(Path(config), settings or {})
+    folder = Path(out) if out is not None else Path("runs") / task.name / resolved.name
+    if resume:
+        resolved = _resumed_config(resolved, folder)
+    run_training(
+        task,
+        resolved,
+        folder,
+        resume=resume,
+        overwrite=overwrite,
+        allow_data_change=allow_data_change,
+        strict=strict,
+        report=Report(),
+    )
+    return folder
+
+
+def load_config(path: Path, settings: Mapping[str, Any]) -> tuple[Task[Any, Any], Any]:
+    """Read and check a config file. Returns the task that it is for and the resolved config.
+
+    Raises: ConfigError with all faults; DataError when the file cannot be read.
+    """
+    path = read_config(path)
+    values, lines = read_yaml(path)
+    values = override(values, settings)
+    name = values.get("task")
+    if name is None:
+        raise ConfigError([f"{path}: missing key 'task'; add it, for instance task: classification"])
+    try:
+        task = load_task(str(name))
+    except UsageError as error:
+        raise ConfigError([f"{path}: task: {error}"]) from None
+    return task, parse_config(task.config, values, file=str(path), lines=lines)
+
+
+def _resumed_config(given: Any, folder: Path) -> Any:
+    """The run's own config, with the given values where they may differ.
+
+    Raises: ConfigError listing other differences; UsageError where there is no run.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise UsageError(f"expected a run to resume at {folder}, found none; start it without --resume")
+    run = flatten(load_config(path, {})[1].model_dump(mode="json"))
+    new = flatten(given.model_dump(mode="json"))
+    different = {key: value for key, value in new.items() if run.get(key) != value}
+    faults = [
+        f"{path}: expected {key} = {run.get(key)!r} as the run began, found {value!r}; "
+        "restore it, or start a new run with --overwrite or -o"
+        for key, value in different.items()
+        if key not in RESUMABLE
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return load_config(path, different)[1]
+
+
+@dataclass(frozen=True)
+class Model(Generic[P]):
+    """A network ready to use, with everything that belongs to it.
+
+    >>> model = load("path/to/weights.safetensors")
+    >>> model("photo.jpg").top(3)
+    """
+
+    name: str
+    opened: OpenModel
+
+    @property
+    def task(self) -> Task[Any, P]:
+        return self.opened.task
+
+    @property
+    def classes(self) -> ClassMap:
+        return self.opened.classes
+
+    def __call__(self, image: str | Path | Image | PIL.Image.Image) -> P:
+        """The prediction for one picture: a path, an (H, W, 3) uint8 RGB array, or a Pillow picture.
+
+        Raises: ImageError when it cannot be read.
+        """
+        predicted = next(iter(self._run([image], batch_size=1)))
+        if predicted.fault is not None:
+            raise predicted.fault
+        result: P = predicted.prediction
+        return result
+
+    def predict(
+        self, inputs: str | Path | Sequence[str | Path], batch_size: int = 8
+    ) -> Iterator[tuple[Path, P]]:
+        """(path, prediction) for files, folders and globs, in order. Constant memory.
+
+        Raises:
+            UsageError: an input does not exist. ImageError: a picture cannot be read.
+        """
+        typed = [inputs] if isinstance(inputs, str | Path) else inputs
+        for predicted in self._run(list_inputs([str(item) for item in typed]), batch_size):
+            if predicted.fault is not None:
+                raise predicted.fault
+            yield Path(predicted.name), predicted.prediction
+
+    def stream(self, paths: Iterable[Path], batch_size: int, max_pixels: int) -> Iterator[Predicted[Path]]:
+        """As `predict`, with pictures, times, and faults handed over instead of raised."""
+        return self._run(paths, batch_size, max_pixels)
+
+    def _run(
+        self, images: Iterable[Any], batch_size: int, max_pixels: int = MAX_PIXELS
+    ) -> Iterator[Predicted[Any]]:
+        from visiontasks.engine.predict import predict as run_prediction
+
+        transform = self.task.build_transform(self.opened.input, None, self.classes)
+        return run_prediction(
+            self.task,
+            self.opened.network,
+            images,
+            lambda image: _as_image(image, max_pixels),
+            transform,
+            self.opened.setting,
+            batch_size=batch_size,
+        )
+
+
+def _as_image(image: Any, max_pixels: int) -> Image:
+    """A path, array or Pillow picture as (H, W, 3) uint8 RGB. Raises: ImageError."""
+    if isinstance(image, str | Path):
+        return read_image(Path(image), max_pixels=max_pixels)
+    if isinstance(image, PIL.Image.Image):
+        image = np.asarray(image.convert("RGB"))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(
+            f"array: expected a path, a Pillow picture or an (H, W, 3) uint8 RGB array, found {found}"
+        )
+    return image
+
+
+def load(
+    name: str | Path,
+    *,
+    task: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    options: Mapping[str, float] | None = None,
+) -> Model[Any]:
+    """Open a model: a bundled name, a weights file, a run's folder, or `torchvision:NAME` (a download).
+
+    Args:
+        name: see above.
+        task: the task that it is wanted for (noun or verb); another one is an error.
+        device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, bf16 or fp16.
+        options: replaces the file's operating point, for instance {"temperature": 1.5}.
+
+    Raises:
+        UsageError: no such model, device or option. WeightsError: the file is damaged or of another task.
+    """
+    from visiontasks.engine.device import choose_device
+    from visiontasks.engine.model_files import open_model, read_model
+
+    tensors, record = read_model(str(name), load_task(task).name if task is not None else None)
+    found = load_task(record.task)
+    opened = open_model(
+        found, record, tensors, choose_device(device, precision), name=str(name), options=options or {}
+    )
+    return Model(str(name), opened)
+
+
+def evaluate(model: str | Path | Model[Any], split: str = "test", **options: Any) -> dict[str, float]:
+    """Measure a model on a split of a data set; `measure` has the options.
+
+    Returns:
+        {name: fraction in [0, 1]} (losses excepted); nan = undefined.
+    """
+    return measure(model if isinstance(model, Model) else load(model), split, **options)[0]
+
+
+def measure(
+    model: Model[Any],
+    split: str = "test",
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    map_class: Mapping[str, str] | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+    max_skip: float = 0.01,
+    strict: bool = False,
+    report: Report | None = None,
+) -> tuple[dict[str, float], str]:
+    """Measure a model on a split of a data set.
+
+    Args:
+        model: a loaded model.
+        split: train, val or test.
+        data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
+        out: folder for metrics.json, tables.json and plots; None = write nothing.
+        map_class: {name in the data: name in the model}, where they differ.
+        batch_size: pictures a step. workers: processes that read pictures; None = by the machine.
+        max_skip: largest tolerated share of unreadable pictures. strict: none, and no repairs.
+        report: where to speak; None = nowhere.
+
+    Returns:
+        ({name: fraction in [0, 1], losses excepted; nan = undefined}, the protocol of the numbers).
+
+    Raises:
+        UsageError, DataError, RunError, Interrupted: with what to do.
+    """
+    from visiontasks.engine.distributed import Group
+    from visiontasks.engine.evaluate import evaluate as run_evaluation
+    from visiontasks.engine.log import Report
+    from visiontasks.engine.signals import stop_signals
+
+    opened, task, report = model.opened, model.task, report or Report(speaks=False)
+    source = task.open_source(_data_section(model, data, map_class or {}), split, strict, opened.classes)
+    with stop_signals() as stop:
+        measured = run_evaluation(
+            task,
+            opened.network,
+            source,
+            task.build_transform(opened.input, None, opened.classes),
+            opened.setting,
+            batch_size=batch_size,
+            workers=workers,
+            max_skip=max_skip,
+            group=Group(),
+            stop=stop,
+            report=report,
+        )
+    for line in source.ledger.summary():
+        report.line(line)
+    if out is not None:
+        _write_measurements(Path(out), task, measured.numbers, measured.evaluator)
+    return measured.numbers, measured.evaluator.protocol
+
+
+def compare(
+    task: str, truth: Path, predictions: Path, *, out: str | Path | None = None, **options: Any
+) -> tuple[dict[str, float], str]:
+    """Measure files of predictions against files of truth, without any model; torch stays unimported.
+
+    Args:
+        task: noun or verb.
+        truth, predictions: files or folders in a format of the task.
+        out: folder for metrics.json, tables.json and plots; None = write nothing.
+        options: the task's; every task has `map_class`, {name in the predictions: name in the truth}.
+
+    Returns:
+        (numbers, protocol) as `measure`.
+
+    Raises:
+        DataError: a file or record is wrong, or the two do not fit together.
+    """
+    found = load_task(task)
+    evaluator = found.compare(truth, predictions, options)
+    numbers = evaluator.compute()
+    if out is not None:
+        _write_measurements(Path(out), found, numbers, evaluator)
+    return numbers, evaluator.protocol
+
+
+def _data_section(model: Model[Any], data: str | Path | None, map_class: Mapping[str, str]) -> Any:
+    """The data section to evaluate on, its classes renamed to the model's."""
+    lines: Mapping[tuple[str, ...], int] = {}
+    if data is not None:
+        file = str(data)
+        values, lines = read_yaml(Path(data))
+    else:
+        file, config = model.name, model.opened.record.provenance.get("config")
+        if not isinstance(config, Mapping) or not isinstance(config.get("data"), Mapping):
+            raise UsageError(f"{file} does not say which data it was trained with; give --data DATA.yaml")
+        values = dict(config["data"])
+    if map_class:
+        values = {**values, "classes": dict(map_class)}
+    return parse_config(section_model(model.task.config, "data"), values, file=file, lines=lines)
+
+
+def _write_measurements(
+    folder: Path, task: Task[Any, Any], numbers: Mapping[str, float], evaluator: Evaluator[Any, Any]
+) -> None:
+    """metrics.json (flat, with the protocol), tables.json and plots/ of one evaluation."""
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    tables = evaluator.tables()
+    for name, png in task.plots(tables).items():
+        write_atomic(folder / "plots" / name, png)
+    write_json(folder / "tables.json", tables)
+    write_json(folder / "metrics.json", {**numbers, "protocol": evaluator.protocol})

@@ -1,0 +1,78 @@
+"""Image classification: which of K classes a picture shows. Importing this package leaves torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visiontasks.classes import ClassMap
+from visiontasks.classification.config import (
+    AugmentConfig,
+    ClassificationConfig,
+    InputConfig,
+    LossConfig,
+    ModelConfig,
+)
+from visiontasks.classification.datasets import LabelledImages, open_source
+from visiontasks.classification.draw import draw, draw_example, plots
+from visiontasks.classification.metrics import ClassificationEvaluator, compare
+from visiontasks.classification.outputs import OUTPUTS, describe, record
+from visiontasks.classification.types import Classification
+from visiontasks.types import Batch, Example, Task, Transform
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _build_transform(input: InputConfig, augment: AugmentConfig | None, classes: ClassMap) -> Transform[int]:
+    from visiontasks.classification.transforms import build_transform
+
+    return build_transform(input, augment, classes)
+
+
+def _collate(examples: Sequence[Example[int]]) -> Batch:
+    from visiontasks.classification.transforms import collate
+
+    return collate(examples)
+
+
+def _build_model(
+    model: ModelConfig, classes: ClassMap, loss: LossConfig | None, source: LabelledImages | None
+) -> nn.Module:
+    from visiontasks.classification.models import build_model
+
+    return build_model(model, classes, loss or LossConfig(), source)
+
+
+def _sample_weights(config: ClassificationConfig, source: LabelledImages) -> NDArray[np.float64] | None:
+    """Each class equally often, with `sampling: balanced`."""
+    if config.sampling == "shuffle":
+        return None
+    weights = 1 / np.bincount(source.labels, minlength=len(source.classes))[source.labels]
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+TASK: Task[int, Classification] = Task(
+    name="classification",
+    verb="classify",
+    config=ClassificationConfig,
+    headline="top1",
+    decode_options={"temperature": 1.0},
+    open_source=open_source,
+    build_transform=_build_transform,
+    collate=_collate,
+    build_model=_build_model,
+    build_evaluator=ClassificationEvaluator,
+    sample_weights=_sample_weights,
+    draw=draw,
+    draw_example=draw_example,
+    plots=plots,
+    describe=describe,
+    record=record,
+    outputs=OUTPUTS,
+    compare=compare,
+)

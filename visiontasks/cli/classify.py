@@ -1,0 +1,24 @@
+"""`visiontasks classify`: what is on pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from visiontasks.cli.predict import prediction_options, run_prediction
+
+
+@click.command("classify")
+@prediction_options(formats=("json", "csv"))
+@click.option(
+    "--top", default=3, show_default=True, type=click.IntRange(1), help="Classes a picture on the terminal."
+)
+def command(top: int, **options: Any) -> None:
+    """Say what is on each picture: IMAGES are files, folders or globs.
+
+    \b
+    visiontasks classify photo.jpg -w runs/classification/shapes
+    visiontasks classify 'photos/*.jpg' -w torchvision:resnet50 --format csv -o results
+    """
+    run_prediction("classification", **options)

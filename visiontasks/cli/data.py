@@ -1,0 +1,37 @@
+"""`visiontasks data`: make and look after data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+NOUNS = {"classify": "classification", "detect": "detection", "segment": "segmentation"}
+
+
+@click.group("data")
+def command() -> None:
+    """Make and look after data sets."""
+
+
+@command.command("sample")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--task", default="classify", show_default=True, type=click.Choice(list(NOUNS)), help="What to label.")
+@click.option("--n", default=200, show_default=True, type=click.IntRange(18), help="Number of pictures.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="The same seed draws the same.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier drawn data set.")
+def sample(out: Path, task: str, n: int, seed: int, overwrite: bool) -> None:
+    """Draw a small data set into OUT: shapes on textured grounds, with labels, boxes or masks.
+
+    \b
+    visiontasks data sample shapes --task classify --n 600
+    visiontasks train shapes/classification.yaml
+    """
+    from visiontasks.data.shapes import draw_shapes
+
+    drawn = draw_shapes(out, NOUNS[task], n, seed, overwrite=overwrite)
+    counts = ", ".join(f"{split} {count}" for split, count in drawn.counts.items())
+    click.echo(f"{drawn.root}: {sum(drawn.counts.values())} pictures ({counts}), {len(drawn.classes)} classes", err=True)
+    if drawn.config is not None:
+        click.echo(f"now: visiontasks train {drawn.config}", err=True)
+    click.echo(drawn.root)

@@ -1,0 +1,113 @@
+"""`visiontasks evaluate`: a model on a data set, or files of predictions against files of truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from visiontasks.classes import parse_class_mapping
+from visiontasks.errors import UsageError
+from visiontasks.tasks import TASKS
+
+
+@click.command("evaluate")
+@click.argument("model", required=False, metavar="WEIGHTS|RUN")
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    type=click.Choice(["train", "val", "test"]),
+    help="Part of the data.",
+)
+@click.option(
+    "--data", type=click.Path(), help="DATA.yaml: the data: section of a config. [default: the model's own]"
+)
+@click.option(
+    "--task",
+    type=click.Choice(sorted(TASKS.values())),
+    help="For files without a model (and as a check with one).",
+)
+@click.option("--truth", type=click.Path(path_type=Path), help="File or folder of the truth; needs no model.")
+@click.option("--predictions", type=click.Path(path_type=Path), help="File or folder of the predictions.")
+@click.option("-o", "--out", type=click.Path(), help="Folder for metrics.json, tables.json and plots.")
+@click.option(
+    "--map-class",
+    "mapping",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="A class of the data under the model's name.",
+)
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Pictures a step.")
+@click.option(
+    "--workers", type=click.IntRange(0), help="Processes that read pictures. [default: by the machine]"
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
+@click.option(
+    "--max-skip",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Largest share of unreadable pictures.",
+)
+@click.option("--strict", is_flag=True, help="Stop at what would be skipped or repaired.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
+def command(
+    model: str | None,
+    task: str | None,
+    truth: Path | None,
+    predictions: Path | None,
+    mapping: tuple[str, ...],
+    as_json: bool,
+    out: str | None,
+    **options: Any,
+) -> None:
+    """Measure a model (WEIGHTS or RUN) on a split, or --predictions against --truth without any model.
+
+    \b
+    visiontasks evaluate runs/classification/cifar10 --split test
+    visiontasks evaluate weights.safetensors --data my_data.yaml
+    visiontasks evaluate --task classify --truth t.csv --predictions p.csv
+    """
+    from visiontasks import api
+
+    if truth is not None or predictions is not None:
+        if task is None or truth is None or predictions is None or model is not None:
+            raise UsageError(
+                "without a model, give all of --task, --truth and --predictions (and no WEIGHTS)"
+            )
+        numbers, protocol = api.compare(
+            task, truth, predictions, map_class=parse_class_mapping(mapping), out=out
+        )
+    elif model is None:
+        raise UsageError("expected WEIGHTS or RUN, or --task with --truth and --predictions; found neither")
+    else:
+        from visiontasks.engine.log import Report
+
+        loaded = api.load(model, task=task, device=options.pop("device"), precision=options.pop("precision"))
+        numbers, protocol = api.measure(
+            loaded, map_class=parse_class_mapping(mapping), out=out, report=Report(), **options
+        )
+    show(numbers, protocol, as_json=as_json)
+    if out is not None:
+        click.echo(f"written to {out}", err=True)
+
+
+def show(numbers: Mapping[str, float], protocol: str, *, as_json: bool) -> None:
+    """The numbers on the terminal: headline ones with their intervals first, then a row a class."""
+    if as_json:
+        clean = {name: None if math.isnan(value) else value for name, value in numbers.items()}
+        click.echo(json.dumps({**clean, "protocol": protocol}))
+        return
+    plain = {name: value for name, value in numbers.items() if "@" not in name}
+    width = max(len(name) for name in plain)
+    for name, value in plain.items():
+        low, high = numbers.get(f"{name}@low"), numbers.get(f"{name}@high")
+        interval = f"  ({low:.4f} to {high:.4f})" if low is not None and high is not None else ""
+        click.echo(f"{name:<{width}}  {'undefined' if math.isnan(value) else f'{value:.4f}'}{interval}")
+    click.echo(f"protocol: {protocol}", err=True)

@@ -1,0 +1,109 @@
+"""A network and its one file: written at the end of an epoch, opened to predict, taken as a start to fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from visiontasks import __version__
+from visiontasks.classes import ClassMap
+from visiontasks.config import parse_config, section_model
+from visiontasks.engine.device import Device
+from visiontasks.engine.evaluate import Setting
+from visiontasks.errors import UsageError, WeightsError
+from visiontasks.io.weights import ModelRecord, check_tensors, load_weights, resolve_weights, save_weights
+from visiontasks.types import Source, Task
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A network as its file describes it, on a device, in evaluation mode.
+
+    model, input: the config sections that rebuild the network and its transform.
+    """
+
+    task: Task[Any, Any]
+    network: Any
+    classes: ClassMap
+    input: Any
+    setting: Setting
+    record: ModelRecord
+
+
+def record_of(
+    task: Task[Any, Any], config: Any, source: Source[Any], numbers: Mapping[str, float]
+) -> ModelRecord:
+    """What a run's weights file says of itself."""
+    return ModelRecord(
+        task=task.name,
+        model=config.model.model_copy(update={"weights": None}).model_dump(mode="json"),
+        input=config.input.model_dump(mode="json"),
+        classes=source.classes.names,
+        file_ids=source.classes.file_ids,
+        options=dict(task.decode_options),
+        provenance={
+            "config": config.model_dump(mode="json"),
+            "data": source.fingerprint,
+            "metrics": {name: value for name, value in numbers.items() if "/" not in name},
+            "date": datetime.now(UTC).date().isoformat(),
+            "visiontasks": __version__,
+        },
+    )
+
+
+def save_model(path: Path, network: nn.Module, record: ModelRecord) -> None:
+    """Write a network as one file. Raises: RunError when the disk is full."""
+    save_weights(path, network.state_dict(), record)
+
+
+def open_model(
+    task: Task[Any, Any],
+    record: ModelRecord,
+    tensors: Mapping[str, Tensor],
+    device: Device,
+    *,
+    name: str,
+    options: Mapping[str, float],
+) -> OpenModel:
+    """Rebuild a network from what its file holds.
+
+    Args:
+        task: the record's task.
+        record, tensors: the file's content.
+        device: where the network shall run.
+        name: the file's name, for messages.
+        options: values that replace the record's operating point.
+
+    Raises:
+        WeightsError: tensors are missing or have another shape.
+        ConfigError: the record's sections are not valid.
+        UsageError: an option does not exist.
+    """
+    classes = ClassMap(tuple(record.classes), tuple(record.file_ids))
+    network: Any = task.build_model(
+        parse_config(section_model(task.config, "model"), record.model, file=name), classes, None, None
+    )
+    receipt = check_tensors(network.state_dict(), tensors)
+    if not receipt.complete:
+        raise WeightsError(f"{name}: expected the tensors of its own model record, found {receipt.summary()}")
+    network.load_state_dict(dict(tensors))
+    device.place(network).eval()
+    input = parse_config(section_model(task.config, "input"), record.input, file=name)
+    return OpenModel(
+        task, network, classes, input, setting_of(task, input, device, {**record.options, **options}), record
+    )
+
+
+def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mapping[str, float]) -> Setting:
+    """Raises: UsageError for an option that the task does not have."""
+    for name in options:
+        if name not in task.decode_options:
+            raise UsageError(
+                f"expected an option of {task.name} ({', '.join(task.decode_options)}), found '{name}'"
+            )
+    return Setting(device, input.mean, input.std, {**task.decode_options, **options})

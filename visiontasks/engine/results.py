@@ -1,0 +1,94 @@
+"""The folder of a prediction command: predictions.json, one drawn picture an input, and the formats asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from visiontasks.classes import ClassMap
+from visiontasks.errors import ImageError, UsageError
+from visiontasks.io.files import write_atomic, write_json
+from visiontasks.io.images import encode
+from visiontasks.types import Image, Output, Task
+
+DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # formats that drawings are written in; others become PNG
+
+
+def next_free_folder(parent: Path) -> Path:
+    """`parent/001`, `parent/002`, ...: the first that does not exist, made."""
+    for number in range(1, 1_000_000):
+        folder = parent / f"{number:03}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise UsageError(f"{parent} is full; remove old results or choose -o")
+
+
+class ResultFolder:
+    """Writes the results of one command as they come; `close` writes the list of them.
+
+    Args:
+        path: an existing or new folder; never the folder of an input.
+        task, classes, model: what made the results (`model` is its name).
+        formats: further formats by name (`csv`).
+        draw: whether to draw each picture.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        task: Task[Any, Any],
+        classes: ClassMap,
+        model: str,
+        *,
+        formats: Sequence[str],
+        draw: bool,
+    ) -> None:
+        self.path, self.task, self.classes, self.model, self.draw = path, task, classes, model, draw
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.names: set[str] = {"predictions.json"}
+        self.records: list[dict[str, Any]] = []
+        self.skipped: list[dict[str, str]] = []
+        self.outputs: list[Output[Any]] = [task.outputs[name](path, classes) for name in formats]
+
+    def add(self, file: str, image: Image, prediction: Any) -> None:
+        """Write what belongs to one picture. image: (H, W, 3) uint8, original pixels."""
+        name = self._free_name(Path(file).name)
+        record = self.task.record(prediction, self.classes, self.path, name)
+        height, width = image.shape[:2]
+        self.records.append({"file": file, "width": width, "height": height, **record})
+        for output in self.outputs:
+            output.add(file, (height, width), prediction)
+        if self.draw:
+            drawn = self.task.draw(image, prediction, self.classes, "")
+            write_atomic(self.path / name, encode(drawn, Path(name).suffix))
+
+    def skip(self, file: str, fault: ImageError) -> None:
+        """Note a picture that could not be read."""
+        self.skipped.append({"file": file, "reason": str(fault)})
+
+    def close(self) -> Path:
+        """Write predictions.json and the other formats. Returns the path of predictions.json."""
+        for output in self.outputs:
+            output.close()
+        path = self.path / "predictions.json"
+        write_json(path, self.content())
+        return path
+
+    def content(self) -> dict[str, Any]:
+        """What predictions.json holds."""
+        frame = {"task": self.task.name, "model": self.model, "classes": list(self.classes.names)}
+        return {**frame, "images": self.records, "skipped": self.skipped}
+
+    def _free_name(self, name: str) -> str:
+        """The input's own file name; with a counter where two inputs share it."""
+        stem, suffix = Path(name).stem, Path(name).suffix.lower()
+        suffix = Path(name).suffix if suffix in DRAWN_SUFFIXES else ".png"
+        free, number = f"{stem}{suffix}", 2
+        while free in self.names:
+            free, number = f"{stem}-{number}{suffix}", number + 1
+        self.names.add(free)
+        return free

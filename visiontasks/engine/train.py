@@ -1,0 +1,196 @@
+"""From a config to a trained run: opens the data, builds the network, and hands both to `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from visiontasks.classes import ClassMap
+from visiontasks.config import to_yaml
+from visiontasks.drawing import contact_sheet, plot_curves
+from visiontasks.engine.checkpoint import (
+    RunFolder,
+    check_same_data,
+    load_state,
+    read_metrics,
+    save_config,
+)
+from visiontasks.engine.device import Device, choose_device, environment
+from visiontasks.engine.distributed import Group, processes
+from visiontasks.engine.evaluate import Setting, evaluate
+from visiontasks.engine.fit import Plan, fit
+from visiontasks.engine.loader import Pictures, epoch_order
+from visiontasks.engine.log import Report
+from visiontasks.engine.model_files import initialise, record_of, save_model, setting_of
+from visiontasks.engine.signals import Stop, stop_signals
+from visiontasks.errors import UsageError
+from visiontasks.io.files import write_atomic, write_json
+from visiontasks.io.images import encode
+from visiontasks.types import Source, Task, Transform
+
+SAMPLES = 24  # pictures drawn as the network is fed with them, at the start of a run
+
+
+def train(
+    task: Task[Any, Any],
+    config: Any,
+    path: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_data_change: bool = False,
+    strict: bool = False,
+    report: Report | None = None,
+) -> None:
+    """Train a task's model by a config, into the run folder `path` (design section 6).
+
+    Args:
+        task: what to train.
+        config: the task's resolved config; of a resumed run, that run's.
+        path: the run's folder.
+        resume: go on with the run in it. overwrite: replace that run.
+        allow_data_change: resume although the data changed.
+        strict: stop at what would be skipped or repaired.
+        report: where to speak; None = stderr.
+
+    Raises:
+        UsageError: the folder exists (or does not, to resume), the device does not exist.
+        DataError, WeightsError, RunError, Interrupted: see `fit`.
+    """
+    device = choose_device(config.train.device, config.train.precision)
+    with processes(device.device.type) as group, stop_signals() as stop:
+        report = report if report is not None and group.leads else Report(speaks=group.leads)
+        folder = RunFolder(path)
+        if resume:
+            folder.open()
+        elif group.leads:
+            folder.create(overwrite=overwrite)
+        group.wait()
+        plan, network = _prepare(task, config, folder, device, group, stop, report, strict)
+        state = load_state(folder) if resume else None
+        if state is not None:
+            check_same_data(state, plan.train.fingerprint, allow=allow_data_change)
+        if group.leads and state is None:
+            _write_beginning(plan, config, network)
+        report.line(_overview(task, config, plan, network))
+        fit(plan, network, state, read_metrics(folder) if resume else [])
+        if group.leads:
+            _write_end(plan, config)
+        for line in plan.train.ledger.summary():
+            report.line(line)
+
+
+def _prepare(
+    task: Task[Any, Any],
+    config: Any,
+    folder: RunFolder,
+    device: Device,
+    group: Group,
+    stop: Stop,
+    report: Report,
+    strict: bool,
+) -> tuple[Plan, nn.Module]:
+    train_source = task.open_source(config.data, "train", strict, None)
+    val_source = None
+    if has_split(config.data, "val"):
+        val_source = task.open_source(config.data, "val", strict, train_source.classes)
+    if config.train.batch_size < group.world:
+        raise UsageError(
+            f"expected train.batch_size of at least {group.world}, one a process; found {config.train.batch_size}"
+        )
+    torch.manual_seed(config.seed)
+    network = task.build_model(config.model, train_source.classes, config.loss, train_source)
+    if config.model.weights is not None:
+        report.line(initialise(network, config.model.weights, task, train_source.classes))
+    if config.train.transfer == "feature_extraction":
+        from visiontasks.backbones import freeze
+
+        freeze(network.backbone)
+    device.place(network)
+
+    def export(network: nn.Module, name: str, numbers: Mapping[str, float]) -> None:
+        record = record_of(task, config, train_source, numbers)
+        save_model(folder.weights(name), network, record)
+
+    plan = Plan(
+        task=task,
+        config=config.train,
+        seed=config.seed,
+        folder=folder,
+        setting=setting_of(task, config.input, device, {}),
+        train=train_source,
+        val=val_source,
+        transform_at=TransformAt(task, config, train_source.classes),
+        val_transform=task.build_transform(config.input, None, train_source.classes),
+        sample_weights=task.sample_weights(config, train_source),
+        export=export,
+        group=group,
+        stop=stop,
+        report=report,
+    )
+    return plan, network
+
+
+def has_split(data: Any, split: str) -> bool:
+    """Whether a data section names a split, or keeps pictures back for it."""
+    return getattr(data, split) is not None or (split == "val" and data.holdout > 0)
+
+
+class TransformAt:
+    """The training transform of an epoch: `train.resolutions` makes pictures small at first.
+
+    Source: progressive resizing as in Tan & Le 2021 (arXiv 2104.00298, section 4).
+    """
+
+    def __init__(self, task: Task[Any, Any], config: Any, classes: ClassMap) -> None:
+        stages = [(until, (size, size)) for until, size in config.train.resolutions]
+        stages.append((float("inf"), config.input.size))
+        self.stages = [
+            (
+                until,
+                task.build_transform(config.input.model_copy(update={"size": size}), config.augment, classes),
+            )
+            for until, size in stages
+        ]
+
+    def __call__(self, epoch: int) -> Transform[Any]:
+        return next(transform for until, transform in self.stages if epoch < until)
+
+
+def _overview(task: Task[Any, Any], config: Any, plan: Plan, network: nn.Module) -> str:
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    frozen = f" ({trained / 1e6:.2f} M trained)" if trained < parameters else ""
+    val = f", {len(plan.val)} to validate" if plan.val is not None else ", no validation"
+    return (
+        f"{task.name}: {len(plan.train)} pictures{val}, {len(plan.train.classes)} classes; "
+        f"{config.model.backbone}, {parameters / 1e6:.2f} M parameters{frozen}; {plan.setting.device}"
+        f"{f', {plan.group.world} processes' if plan.group.world > 1 else ''}; {plan.folder.path}"
+    )
+
+
+def _write_beginning(plan: Plan, config: Any, network: nn.Module) -> None:
+    """The files of a run that are there before its first step."""
+    folder = plan.folder
+    write_atomic(folder.config, to_yaml(config))
+    write_json(folder.path / "env.json", environment(plan.setting.device))
+    write_json(folder.path / "classes.json", list(plan.train.classes.names))
+    pictures = Pictures(plan.train, plan.transform_at, plan.seed, replace=True)
+    order = epoch_order(plan.seed, 0, len(plan.train), plan.sample_weights)[:SAMPLES]
+    examples = [pictures[0, int(index)][0] for index in order]
+    drawn = [
+        plan.task.draw_example(example, plan.train.classes) for example in examples if example is not None
+    ]
+    if drawn:
+        write_atomic(folder.path / "samples" / "train.png", encode(contact_sheet(drawn), ".png"))
+
+
+def _write_end(plan: Plan, config: Any) -> None:
+    """Curves, and what the best weights measure on the validation split when read back from their file."""
+    folder = plan.folder
+    write_atomic(folder.path / "plots" / "curves.png", plot_curves(read_metrics(folder)))

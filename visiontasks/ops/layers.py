@@ -1,12 +1,13 @@
 """The layer table of a network: sizes, parameters, receptive fields and cost, without computing anything.
 
-The network runs once on PyTorch's meta device, where tensors have shapes but no values. Each tensor is followed
-through each operation, so that branches are known as they are.
+The network runs once on PyTorch's meta device, where tensors have shapes but no values. Each tensor is
+followed through each operation, so that branches are known as they are.
 
-Receptive field: what an output *can* see of the picture, zero padding included, in pixels. Where branches meet
-(residual sums, concatenations, skips) the largest counts, as if their centres coincided. An operation that mixes
-all positions (global pooling, a fully connected layer over positions, attention) makes it the whole picture, and
-so it stays: squeeze-excitation multiplies each position by a number that all positions went into.
+Receptive field: what an output *can* see of the picture, zero padding included, in pixels. Where branches
+meet (residual sums, concatenations, skips) the largest counts, as if their centres coincided. An operation
+that mixes all positions (global pooling, a fully connected layer over positions, attention) makes it the
+whole picture, and so it stays: squeeze-excitation multiplies each position by a number that all positions
+went into.
 Source: Araujo, Norris, Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks", Distill.
 """
 
@@ -32,7 +33,7 @@ class LayerRow:
     """One layer as it ran. Pairs are (height, width), in pixels; batch size 1.
 
     name: dotted name in the network, or the operation's where no layer of its own does it.
-    kind: the layer's class; a block has a row only for parameters that it holds besides its layers.
+    kind: the layer's class; a block has a row only where it has parameters besides its layers'.
     output: (C, H, W), or (K,) behind the last spatial layer.
     kernel, stride, padding: of convolutions and pools; None for others.
     parameters: weights of its own; 0 when the layer runs again.
@@ -78,20 +79,16 @@ class LayerTable:
 
     def to_json(self) -> dict[str, Any]:
         """The table as JSON; a receptive field of the whole picture is "global"."""
-        layers = [
-            asdict(row)
-            | {"receptive_field": "global" if row.receptive_field is None else row.receptive_field}
-            for row in self.rows
-        ]
-        return asdict(self) | {"rows": layers}
+        rows = [asdict(row) | {"receptive_field": row.receptive_field or "global"} for row in self.rows]
+        return asdict(self) | {"rows": rows}
 
 
 def layer_table(network: nn.Module, size: Pair, wrap: Callable[[Tensor], Any] | None = None) -> LayerTable:
     """Follow a picture through a network, layer by layer, without computing.
 
     Args:
-        network: takes (1, 3, H, W) float32; on any device, in any mode, left as it was. A `nn.MultiheadAttention`
-            inside counts without the products of its attention.
+        network: takes (1, 3, H, W) float32; on any device, in any mode, left as it was. The products inside
+            a `nn.MultiheadAttention` are not counted.
         size: (height, width) of the picture, in pixels.
         wrap: makes the network's argument of the picture's tensor, where it takes something else.
 
@@ -146,7 +143,7 @@ class _OpenLayer:
 
 
 class _Trace(TorchFunctionMode):
-    """Sees each call of a PyTorch function, keeps the field of each tensor, and writes a row for each layer."""
+    """Sees each call of a PyTorch function, keeps the field of each tensor, writes a row for each layer."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()

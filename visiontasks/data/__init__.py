@@ -1,0 +1,1 @@
+"""Tools on data sets that serve every task."""

@@ -38,6 +38,7 @@ class Operation:
     kernel, stride, padding: for the table, where the operation has them.
     macs: multiplications with addition.
     mixes: each output sees every position.
+    joins: several feature maps become one of more channels.
     """
 
     span: Steps = (1, 1)
@@ -47,11 +48,13 @@ class Operation:
     padding: Pair | None = None
     macs: int = 0
     mixes: bool = False
+    joins: bool = False
 
     @property
     def counts(self) -> bool:
         """Whether the operation deserves a line of its own in a table."""
-        return self.macs > 0 or self.mixes or (self.span, self.hop) != ((1, 1), (1, 1))
+        windowed = (self.span, self.hop) != ((1, 1), (1, 1))
+        return windowed or self.macs > 0 or self.mixes or self.joins
 
 
 Call = tuple[Sequence[Any], Mapping[str, Any]]
@@ -62,6 +65,7 @@ TRANSPOSED: Final = (
     "input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation",
 )  # fmt: skip
 POOL: Final = ("input", "kernel_size", "stride", "padding")
+JOINS: Final = {"cat", "concat", "concatenate"}
 REDUCTIONS: Final = {"mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp", "norm"}
 
 
@@ -84,7 +88,7 @@ def read_operation(
             macs=output.numel() * inner, mixes=len(sources) > 1
         )  # attention; else a linear layer
     forgets = any(_forgets_positions(name, tensor, output) for tensor, _ in sources)
-    return Operation(mixes=forgets)
+    return Operation(mixes=forgets, joins=name in JOINS)
 
 
 def apply(operation: Operation, output: Tensor, sources: Sequence[tuple[Tensor, Field]]) -> Field:

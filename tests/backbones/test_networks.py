@@ -1,0 +1,126 @@
+"""What is particular to one network: AlexNet's normalisation, VGG's pools, stems, the small net, timm."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from visiontasks.backbones import build_backbone, build_classifier_head
+from visiontasks.backbones.alexnet import _response_norm
+from visiontasks.errors import UsageError
+
+
+def on_meta(name, **options):
+    with torch.device("meta"):
+        return build_backbone(name, **options).eval()
+
+
+def heights(backbone, size):
+    return [level.shape[-2] for level in backbone(torch.empty(1, 3, size, size, device="meta"))]
+
+
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_lrn"])
+def test_alexnet_levels(name):
+    assert heights(on_meta(name), 224) == [55, 27, 13, 6]
+
+
+def test_response_norm_is_the_papers():
+    """a_i / (k + alpha * sum over 5 neighbours of a_j ** 2) ** beta; Krizhevsky et al. 2012, section 3.3."""
+    k, n, alpha, beta = 2, 5, 1e-4, 0.75
+    values = 40 * np.random.default_rng(0).normal(size=(1, 9, 2, 3))
+    expected = np.empty_like(values)
+    for i in range(9):
+        neighbours = values[:, max(0, i - n // 2) : min(8, i + n // 2) + 1]
+        expected[:, i] = values[:, i] / (k + alpha * (neighbours**2).sum(1)) ** beta
+    np.testing.assert_allclose(_response_norm()(torch.from_numpy(values)).numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg16_bn"])
+def test_vgg_pools_lie_between_the_levels(name):
+    """One pool leads to each level but the first: the places whose indices an unpooling decoder needs."""
+    backbone = on_meta(name)
+    assert len(backbone.pools) == 5
+    assert [stage[0] for stage in backbone.stages[1:]] == list(backbone.pools)
+    assert all(isinstance(backbone.get_submodule(pool), nn.MaxPool2d) for pool in backbone.pools)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("resnet18", (64, 128, 256, 512)), ("resnet50", (256, 512, 1024, 2048))]
+)
+def test_small_stem_keeps_the_size(name, channels):
+    """He et al. 2015, section 4.2: a 3x3 convolution of stride 1 and no pooling."""
+    backbone = on_meta(name, stem="small")
+    assert (backbone.channels, backbone.strides) == (channels, (1, 2, 4, 8))
+    assert heights(backbone, 32) == [32, 16, 8, 4]
+    assert (backbone.conv1.kernel_size, backbone.conv1.stride, backbone.pools) == ((3, 3), (1, 1), ())
+
+
+def test_small_net():
+    backbone = on_meta("small", stem=8, widths=(4, 6))
+    assert (backbone.channels, backbone.strides, backbone.minimum_size) == ((4, 6), (2, 4), 4)
+    convolutions = 9 * (3 * 8 + 8 * 4 + 4 * 4 + 4 * 6 + 6 * 6)
+    assert sum(weight.numel() for weight in backbone.parameters()) == convolutions + 2 * (8 + 2 * 4 + 2 * 6)
+
+
+def test_small_nets_head_is_max_pooling_and_an_eighth():
+    head = build_classifier_head("small", build_backbone("small", stem=4, widths=(4, 4)), 3)
+    features = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    expected = features.amax((2, 3)) @ head.classifier.weight.T / 8
+    torch.testing.assert_close(head([features]), expected)
+
+
+def fake_timm(output_format):
+    """A stand-in for the package: one network, `tiny`, and one without feature levels, `flat`."""
+
+    class Tiny(nn.Module):
+        output_fmt = output_format
+        feature_info = types.SimpleNamespace(channels=lambda: [4, 8], reduction=lambda: [2, 4])
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 8, 3, 2, 1)
+
+        def forward(self, images):
+            first = self.first(images)
+            levels = [first, self.second(first)]
+            return [level.permute(0, 2, 3, 1) for level in levels] if output_format == "NHWC" else levels
+
+    def create_model(name, pretrained, features_only):
+        assert (pretrained, features_only) == (False, True)
+        if name == "flat":
+            raise RuntimeError("features_only not implemented")
+        return Tiny()
+
+    return types.SimpleNamespace(
+        list_models=lambda: ["tiny", "flat"], create_model=create_model, __spec__=types
+    )
+
+
+@pytest.fixture
+def use_timm(monkeypatch):
+    """Puts a stand-in where timm is imported from, and forgets the module that imported it afterwards."""
+    module = "visiontasks.backbones.timm_nets"
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    yield lambda package: monkeypatch.setitem(sys.modules, "timm", package)
+    sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize("output_format", ["NCHW", "NHWC"])
+def test_timm_levels(use_timm, output_format):
+    use_timm(fake_timm(output_format))
+    backbone = build_backbone("timm/tiny")
+    assert (backbone.channels, backbone.strides) == ((4, 8), (2, 4))
+    levels = backbone(torch.zeros(1, 3, 16, 12))
+    assert [tuple(level.shape) for level in levels] == [(1, 4, 8, 6), (1, 8, 4, 3)]
+    assert build_classifier_head("timm/tiny", backbone, 5)(levels).shape == (1, 5)
+
+
+def test_timm_errors(use_timm):
+    use_timm(fake_timm("NCHW"))
+    with pytest.raises(UsageError, match=r"unknown backbone 'timm/tinny'; near it: timm/tiny"):
+        build_backbone("timm/tinny")
+    with pytest.raises(UsageError, match=r"gives feature levels, found 'timm/flat' \(features_only not"):
+        build_backbone("timm/flat")

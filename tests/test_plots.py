@@ -55,16 +55,16 @@ def test_a_confusion_matrix_shows_shares_and_classes_without_pictures():
         warnings.simplefilter("error")  # a name that no font can draw, or formulas in it, are no fault
         picture = read(plot_confusion(table))
     assert has_color(picture, YELLOW)
-    assert has_color(picture, LIGHTGREY, 2000)
+    assert has_color(picture, LIGHTGREY, 6000)
     full = read(plot_confusion({**table, "counts": np.diag([3, 4, 5, 6, 7]).tolist()}))
-    assert not has_color(full, LIGHTGREY, 2000)
+    assert not has_color(full, LIGHTGREY, 6000)
 
 
 def test_pictures_without_a_prediction_get_a_column():
     table = {"classes": ["a", "b"], "counts": [[1, 0], [0, 0]], "unpredicted": [0, 5]}
     without = {**table, "unpredicted": [0, 0]}
-    assert has_color(read(plot_confusion(without)), LIGHTGREY, 2000)  # b has no pictures
-    assert not has_color(read(plot_confusion(table)), LIGHTGREY, 2000)
+    assert has_color(read(plot_confusion(without)), LIGHTGREY, 6000)  # b has no pictures
+    assert not has_color(read(plot_confusion(table)), LIGHTGREY, 6000)
 
 
 def test_many_classes_stay_one_page():

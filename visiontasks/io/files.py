@@ -11,21 +11,34 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from visiontasks.errors import DataError, RunError, UsageError, VisionTasksError
 from visiontasks.io.documents import Lines, decode_text, parse_csv, parse_json, parse_xml, parse_yaml
 
-IMAGE_SUFFIXES: Final = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
+IMAGE_SUFFIXES: Final[Mapping[str, str]] = {  # the pictures that folders are searched for -> their format
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jfif": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".pbm": "PNM",
+    ".pgm": "PNM",
+    ".png": "PNG",
+    ".pnm": "PNM",
+    ".ppm": "PNM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WebP",
+}
 MAX_BYTES: Final[Mapping[str, int]] = {  # default size caps of documents
     ".json": 2 << 30,  # the largest annotation file in use, LVIS, has 1.1 GB
     ".csv": 1 << 30,
-    ".xml": 16 << 20,
-    ".yaml": 4 << 20,
-    ".yml": 4 << 20,
+    ".xml": 4 << 20,
+    ".yaml": 1 << 20,
+    ".yml": 1 << 20,
 }
 _TEMPORARY_PREFIX: Final = ".visiontasks-"
 _TEMPORARY_SUFFIX: Final = ".tmp"
@@ -53,33 +66,37 @@ def safe_path(root: Path, relative: str) -> Path:
     return root / path
 
 
-def read_bytes(path: Path, *, max_bytes: int, what: str, error: type[VisionTasksError] = DataError) -> bytes:
-    """A whole regular file, if it is no larger than a cap.
+@contextmanager
+def open_binary(
+    path: Path, *, max_bytes: int, what: str, error: type[VisionTasksError] = DataError
+) -> Iterator[BinaryIO]:
+    """Open a regular file to read, if it is no larger than a cap.
 
     Args:
-        max_bytes: largest size.
         what: what the file should be, with its article, for messages: "a picture".
         error: the error to raise.
 
     Raises: `error` for a missing, unreadable, too large or special file (a folder, a pipe, a device).
     """
     try:
-        status = os.stat(path)
+        status = os.stat(path)  # before opening: that alone would wait for the writer of a pipe
         if not stat.S_ISREG(status.st_mode):
             found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
             raise error(f"{path}: expected {what}, found {found}")
         if status.st_size > max_bytes:
-            raise error(
-                f"{path}: expected {what} of at most {max_bytes:,} bytes, found {status.st_size:,} bytes"
-            )
-        with open(path, "rb", buffering=0) as file:
-            return file.readall()
+            raise error(f"{path}: expected {what} of at most {max_bytes:,} bytes, found {status.st_size:,}")
+        with open(path, "rb") as file:
+            yield file
     except FileNotFoundError:
         raise error(f"{path}: expected {what}, found no such file") from None
     except OSError as fault:
         raise error(f"{path}: expected {what}, found a file that can't be read: {fault.strerror}") from None
-    except ValueError:  # a NUL in the name
-        raise error(f"{str(path)!r}: expected {what}, found a name that no file can have") from None
+
+
+def read_bytes(path: Path, *, max_bytes: int, what: str, error: type[VisionTasksError] = DataError) -> bytes:
+    """A whole file; arguments and errors as those of `open_binary`."""
+    with open_binary(path, max_bytes=max_bytes, what=what, error=error) as file:
+        return file.read()
 
 
 def read_document(path: Path, *, max_bytes: int | None = None, allow_nan: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""The config of a classification run. The backbone's name is checked where backbones are known."""
+"""The config of a classification run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from visiontasks.backbones import check_backbone, parse_options
 from visiontasks.config import Fraction, Positive, RunConfig, Section, Size
+from visiontasks.errors import ConfigError, UsageError
+from visiontasks.io.images import MAX_PIXELS
 
 Channels = tuple[float, float, float]  # red, green, blue
 Format = Literal["folder", "csv", "tiny-imagenet"]
@@ -42,7 +45,7 @@ class DataConfig(Section):
     )
     seed: int = Field(0, ge=0, description="which pictures holdout and per_class choose")
     max_pixels: Positive = Field(
-        100_000_000, description="pictures with more pixels are skipped before decoding"
+        MAX_PIXELS, description="pictures with more pixels are skipped before decoding"
     )
 
     @model_validator(mode="before")
@@ -163,10 +166,28 @@ class ModelConfig(Section):
     head: Literal["linear", "original"] = Field(
         "linear", description="linear (pooling, one layer) or original (the paper's own classifier)"
     )
-    dropout: Fraction = Field(0.0, description="chance that an input of the linear head is dropped")
-    stem: Literal["standard", "small"] = Field(
-        "standard", description="standard, or small (3x3, stride 1, no pooling: pictures of up to 64 pixels)"
+    dropout: Fraction | None = Field(
+        None, description="chance that an input of the head is dropped; null = as published, none for linear"
     )
+    options: dict[str, Any] = Field(
+        {}, description="of the backbone, for instance {stem: small} of ResNets (pictures of up to 64 pixels)"
+    )
+
+    @field_validator("backbone")
+    @classmethod
+    def _check_backbone(cls, value: str) -> str:
+        try:
+            return check_backbone(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        try:
+            parse_options(self.backbone, self.options)
+        except ConfigError as error:
+            raise ValueError(f"unknown or wrong option: {error}") from None
+        return self
 
 
 class LossConfig(Section):

@@ -99,7 +99,7 @@ def test_boxes_and_areas_are_those_of_the_outlines(drawn):
         rows, columns = np.flatnonzero(painted.any(axis=1)), np.flatnonzero(painted.any(axis=0))
         tight = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
         assert np.abs(np.array([x, y, x + width, y + height]) - tight).max() <= 1
-        assert annotation["area"] == pytest.approx(painted.sum(), rel=0.05, abs=3)
+        assert annotation["area"] == pytest.approx(painted.sum(), abs=1.5 * painted.sum() ** 0.5)
 
 
 def test_masks_agree_with_the_outlines_but_for_one_pixel(drawn):
@@ -139,7 +139,7 @@ def test_some_shapes_hide_parts_of_others_but_never_most():
     hidden = []
     for i in range(20):
         rng = np.random.default_rng(i)
-        picture = scenes.draw_picture(rng, SIZE, list(rng.integers(6, size=7)), (0.1, 0.3))
+        picture = scenes.draw_picture(rng, SIZE, list(rng.integers(6, size=3)), (0.1, 0.3))
         pixels = [
             coco_mask.decode(
                 coco_mask.merge(coco_mask.frPyObjects([p.ravel().tolist() for p in s.polygons], *SIZE))

@@ -18,7 +18,8 @@ from visiontasks.types import Image
 
 FINE: Final = 4  # fine cells a pixel, in each direction
 MIN_VISIBLE: Final = 0.6  # an object keeps at least this share of its area in sight
-MIN_PART: Final = 2.0  # px²; a smaller visible part of an object is not outlined
+MIN_PART: Final = 2.0  # px²; a smaller visible part of an object does not count
+MIN_RADIUS: Final = 6.0  # px
 MIN_CONTRAST: Final = 42.0  # CIELAB distance between a shape and both colours of its ground
 
 Points = NDArray[np.floating]  # (N, 2) xy
@@ -145,7 +146,7 @@ class Shape:
     """One object as it can be seen.
 
     label: index into CLASSES.
-    box: (x, y, width, height) of what is visible, px. area: of what is visible, px².
+    box: (x, y, width, height) of what is visible, px. area: inside the polygons, px².
     polygons: outlines of the visible parts, each (N, 2) xy in px; a hole is joined to its outline by a slit.
     """
 
@@ -190,11 +191,11 @@ class _Stencil:
             slice(columns.start * FINE, columns.stop * FINE),
         )
 
-    @property
-    def coverage(self) -> Plane:
-        """Share of each pixel that is covered, (h, w) in [0, 1]."""
-        size = (self.fine.shape[1] // FINE, self.fine.shape[0] // FINE)
-        return cv2.resize(self.fine, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+def _coverage(fine: NDArray[Any]) -> Plane:
+    """Share of each pixel that cells cover, (h, w) in [0, 1]; fine: (h * FINE, w * FINE), 0 or 255."""
+    size = (fine.shape[1] // FINE, fine.shape[0] // FINE)
+    return cv2.resize(fine, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
 def _cut_stencil(rng: np.random.Generator, label: int, radius: float, height: int, width: int) -> _Stencil:
@@ -217,7 +218,7 @@ def _cut_stencil(rng: np.random.Generator, label: int, radius: float, height: in
 def _paint(rng: np.random.Generator, canvas: NDArray[np.floating], stencil: _Stencil, lab: Colour) -> None:
     """Paint a shape with its shadow, a soft gradient and a darker rim. canvas: (H, W, 3) 0..255."""
     rows, columns = stencil.pixels
-    coverage = stencil.coverage
+    coverage = _coverage(stencil.fine)
     height, width = coverage.shape
     reach = max(1, round(0.04 * max(height, width)))
     shadow = np.zeros(canvas.shape[:2], np.float32)
@@ -231,9 +232,8 @@ def _paint(rng: np.random.Generator, canvas: NDArray[np.floating], stencil: _Ste
 
     light = _along(height, width, rng.uniform(0, 2 * np.pi))
     light = (light - light.mean()) / (np.ptp(light) + 1e-6)  # -0.5..0.5
-    rim = cv2.erode(stencil.fine, np.ones((3, 3), np.uint8), iterations=reach * FINE // 2, borderValue=0)
-    inside = cv2.resize(rim, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    shade = 1 + rng.uniform(0.1, 0.35) * light - rng.uniform(0.1, 0.4) * (coverage - inside)
+    inner = cv2.erode(stencil.fine, np.ones((3, 3), np.uint8), iterations=reach * FINE // 2, borderValue=0)
+    shade = 1 + rng.uniform(0.1, 0.35) * light - rng.uniform(0.1, 0.4) * (coverage - _coverage(inner))
     colour = _to_rgb(lab) * shade[..., None]
     canvas[rows, columns] += (colour - canvas[rows, columns]) * coverage[..., None]
 
@@ -248,7 +248,8 @@ def draw_picture(
         size: (height, width) in px.
         labels: a class index for each shape, back to front; the first is always drawn, a later one is left
             out where it finds no place without hiding too much of the others.
-        radii: smallest and largest radius as a fraction of the shorter side, at most 0.45.
+        radii: smallest and largest radius as a fraction of the shorter side, at most 0.45; none is below
+            MIN_RADIUS.
     """
     height, width = size
     colours = (_random_lab(rng, (4, 30)), _random_lab(rng, (4, 30)))
@@ -256,19 +257,22 @@ def draw_picture(
     canvas = _to_rgb(colours[0]) * (1 - mix) + _to_rgb(colours[1]) * mix
     canvas *= 1 + 0.04 * _cloud(rng, height, width)[..., None]
 
+    pixels = (max(MIN_RADIUS, radii[0] * min(size)), radii[1] * min(size))
     pile = _Pile(np.zeros((height * FINE, width * FINE), np.uint8))
     for label in labels:
-        stencil = _find_place(rng, label, size, radii, pile)
+        stencil = _find_place(rng, label, size, pixels, pile)
         if stencil is not None:
             pile.add(stencil)
             _paint(rng, canvas, stencil, _contrasting_lab(rng, colours))
 
     canvas += rng.normal(0, rng.uniform(1, 5), size).astype(np.float32)[..., None]
     mask = np.zeros(size, np.uint8)
-    for stencil in pile.stencils:
-        mask[stencil.pixels][stencil.coverage >= 0.5] = stencil.label + 1
-    shapes = tuple(_outline(stencil, pile.in_sight(k)) for k, stencil in enumerate(pile.stencils))
-    return Picture(np.clip(canvas, 0, 255).astype(np.uint8), mask, shapes)
+    shapes = []
+    for k, stencil in enumerate(pile.stencils):
+        visible = pile.in_sight(k)
+        mask[stencil.pixels][_coverage(visible) >= 0.5] = stencil.label + 1
+        shapes.append(_outline(stencil, visible))
+    return Picture(np.clip(canvas, 0, 255).astype(np.uint8), mask, tuple(shapes))
 
 
 @dataclass(slots=True)
@@ -293,8 +297,14 @@ class _Pile:
         self.owner[stencil.cells][stencil.fine > 0] = len(self.stencils)
 
     def in_sight(self, k: int) -> NDArray[np.uint8]:
-        """Which cells of stencil k are seen, (h * FINE, w * FINE) of 0 and 1."""
-        return np.asarray(self.owner[self.stencils[k].cells] == k + 1, dtype=np.uint8)
+        """Which cells of stencil k are seen, (h * FINE, w * FINE), 0 or 255; nothing thinner than a pixel."""
+        stencil = self.stencils[k]
+        cells = (self.owner[stencil.cells] == k + 1).astype(np.uint8)
+        cells = cv2.morphologyEx(cells, cv2.MORPH_OPEN, np.ones((FINE, FINE), np.uint8), borderValue=0)
+        _, parts, facts, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
+        large = facts[:, cv2.CC_STAT_AREA] >= MIN_PART * FINE**2
+        large[0] = False  # what is not seen
+        return np.asarray(255 * large[parts], dtype=np.uint8)
 
 
 def _find_place(
@@ -302,7 +312,7 @@ def _find_place(
 ) -> _Stencil | None:
     """A place at which every other shape stays visible enough, or None after some attempts."""
     for _ in range(20):
-        radius = min(size) * np.exp(rng.uniform(*np.log(radii)))  # small ones as often as large ones
+        radius = np.exp(rng.uniform(*np.log(radii)))  # small ones as often as large ones
         stencil = _cut_stencil(rng, label, radius, *size)
         if np.all(pile.visible - pile.hidden_by(stencil) >= MIN_VISIBLE * pile.whole):
             return stencil
@@ -310,26 +320,31 @@ def _find_place(
 
 
 def _outline(stencil: _Stencil, visible: NDArray[np.uint8]) -> Shape:
-    """Outline what is visible of a stencil; visible: (h * FINE, w * FINE) of 0 and 1."""
+    """Outline what is visible of a stencil; visible: (h * FINE, w * FINE), 0 or 255."""
     loops, tree = cv2.findContours(visible, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     parents = tree[0, :, 3]  # -1 for an outline, else the outline that a hole lies in
     polygons = []
     for i in np.flatnonzero(parents < 0).tolist():
-        if cv2.contourArea(loops[i]) >= MIN_PART * FINE**2:
-            polygon = _simplified(loops[i])
-            for hole in np.flatnonzero(parents == i).tolist():
-                polygon = _join_hole(polygon, _simplified(loops[hole]))
-            # a contour runs through the centres of the outermost cells
-            polygons.append((polygon + 0.5) / FINE + np.array([stencil.left, stencil.top], np.float32))
+        polygon = _simplified(loops[i])
+        for hole in np.flatnonzero(parents == i).tolist():
+            polygon = _join_hole(polygon, _simplified(loops[hole]))
+        # a contour runs through the centres of the outermost cells
+        polygons.append((polygon + 0.5) / FINE + np.array([stencil.left, stencil.top], np.float32))
     points = np.concatenate(polygons)
     low, high = points.min(axis=0) - 0.5 / FINE, points.max(axis=0) + 0.5 / FINE
     box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-    return Shape(stencil.label, box, float(np.count_nonzero(visible)) / FINE**2, tuple(polygons))
+    return Shape(stencil.label, box, sum(_area(polygon) for polygon in polygons), tuple(polygons))
 
 
 def _simplified(loop: NDArray[Any]) -> Points:
     """A contour of cells without the corners that matter less than a cell, (N, 2)."""
     return cv2.approxPolyDP(loop, 0.75, True).reshape(-1, 2).astype(np.float32)
+
+
+def _area(polygon: Points) -> float:
+    """Area inside a polygon, by the shoelace formula; a hole that is joined by a slit counts as outside."""
+    x, y = polygon.astype(np.float64).T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
 def _join_hole(outer: Points, hole: Points) -> Points:

@@ -126,13 +126,15 @@ def test_segmentation_is_index_masks(drawn, split):
     assert names == ["background", *CLASSES] == list(result.classes)
     masks = sorted((result.root / "masks" / split).iterdir())
     pictures = sorted((result.root / "images" / split).iterdir())
-    assert [m.name for m in masks] == [p.name for p in pictures] and len(masks) == COUNTS[split]
+    assert [m.stem for m in masks] == [p.stem for p in pictures] and len(masks) == COUNTS[split]
     seen = set()
     for path in masks:
         with PIL.Image.open(path) as mask:
             assert mask.mode == "P" and (mask.height, mask.width) == SIZE
             seen |= set(np.unique(np.asarray(mask)))
     assert seen == set(range(len(names)))
+    for path in pictures:  # the scenes of detection
+        assert path.read_bytes() == (drawn["detection"].root / "images" / split / path.name).read_bytes()
 
 
 def test_some_shapes_hide_parts_of_others_but_never_most():

@@ -2,7 +2,7 @@
 
     classification   train/<class>/000000.png ...                     a folder a class
     detection        images/train/000000.jpg ..., annotations/train.json    COCO
-    segmentation     images/train/000000.png ..., masks/train/000000.png ..., classes.txt    index masks
+    segmentation     images/train/000000.jpg ..., masks/train/000000.png ..., classes.txt    index masks
 
 A picture is a function of the seed, its split and its number: the same seed gives the same bytes, more
 pictures leave the first ones as they are, and detection and segmentation draw the same scenes.
@@ -186,7 +186,7 @@ def _coco(pictures: list[tuple[Shape, ...]], size: tuple[int, int]) -> dict[str,
 def _write_segmentation(out: Path, counts: dict[str, int], seed: int, size: tuple[int, int]) -> DrawnShapes:
     def write_picture(split: str, i: int) -> None:
         picture = _scene(seed, split, i, size)
-        write_atomic(out / "images" / split / f"{i:06d}.png", encode(picture.image, ".png"))
+        write_atomic(out / "images" / split / f"{i:06d}.jpg", encode(picture.image, ".jpg"))
         write_atomic(out / "masks" / split / f"{i:06d}.png", encode_mask(picture.mask))
 
     for split, count in counts.items():

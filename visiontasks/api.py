@@ -13,10 +13,10 @@ import PIL.Image
 from visiontasks.classes import ClassMap
 from visiontasks.config import flatten, override, parse_config, read_config, section_model
 from visiontasks.errors import ConfigError, ImageError, UsageError
-from visiontasks.io.files import list_inputs, read_yaml, write_atomic, write_json
+from visiontasks.io.files import list_inputs, read_yaml
 from visiontasks.io.images import MAX_PIXELS, read_image
 from visiontasks.tasks import load_task
-from visiontasks.types import Evaluator, Image, Task
+from visiontasks.types import Image, Task
 
 if TYPE_CHECKING:  # importing this module leaves torch alone: `evaluate` on files needs none
     from visiontasks.engine.log import Report
@@ -283,6 +283,7 @@ def measure(
     from visiontasks.engine.distributed import Group
     from visiontasks.engine.evaluate import evaluate as run_evaluation
     from visiontasks.engine.log import Report
+    from visiontasks.engine.results import write_measurements
     from visiontasks.engine.signals import stop_signals
 
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
@@ -304,7 +305,7 @@ def measure(
     for line in source.ledger.summary():
         report.line(line)
     if out is not None:
-        _write_measurements(Path(out), task, measured.numbers, measured.evaluator)
+        write_measurements(Path(out), task, measured.numbers, measured.evaluator)
     return measured.numbers, measured.evaluator.protocol
 
 
@@ -325,11 +326,13 @@ def compare(
     Raises:
         DataError: a file or record is wrong, or the two do not fit together.
     """
+    from visiontasks.engine.results import write_measurements
+
     found = load_task(task)
     evaluator = found.compare(truth, predictions, options)
     numbers = evaluator.compute()
     if out is not None:
-        _write_measurements(Path(out), found, numbers, evaluator)
+        write_measurements(Path(out), found, numbers, evaluator)
     return numbers, evaluator.protocol
 
 
@@ -347,15 +350,3 @@ def _data_section(model: Model[Any], data: str | Path | None, map_class: Mapping
     if map_class:
         values = {**values, "classes": dict(map_class)}
     return parse_config(section_model(model.task.config, "data"), values, file=file, lines=lines)
-
-
-def _write_measurements(
-    folder: Path, task: Task[Any, Any], numbers: Mapping[str, float], evaluator: Evaluator[Any, Any]
-) -> None:
-    """metrics.json (flat, with the protocol), tables.json and plots/ of one evaluation."""
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
-    tables = evaluator.tables()
-    for name, png in task.plots(tables).items():
-        write_atomic(folder / "plots" / name, png)
-    write_json(folder / "tables.json", tables)
-    write_json(folder / "metrics.json", {**numbers, "protocol": evaluator.protocol})

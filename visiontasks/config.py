@@ -160,6 +160,8 @@ def _describe_fault(
         return f"{where}: unknown key '{key}'; {hint}valid here: {', '.join(names)}"
     if fault["type"] == "missing":
         return f"{where}: missing key '{key}'; add it{_meaning(model, location)}"
+    if fault["type"] == "value_error" and "unknown " in fault["msg"]:
+        return f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}"
     expected = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{where}: {key}: expected {expected}, found {fault['input']!r}{_meaning(model, location)}"
 

@@ -160,7 +160,7 @@ class Evaluator(Protocol[T_contra, P_contra]):
 
 
 class Output(Protocol[P_contra]):
-    """One format that a prediction command can write: takes results as they come, writes the rest at the end."""
+    """One format that a prediction command can write: takes results as they come, writes the rest last."""
 
     def add(self, file: str, size: tuple[int, int], prediction: P_contra) -> None:
         """One picture: its path as typed, its (height, width), what was found."""

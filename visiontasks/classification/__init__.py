@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import (
@@ -17,7 +13,7 @@ from visiontasks.classification.config import (
     LossConfig,
     ModelConfig,
 )
-from visiontasks.classification.datasets import LabelledImages, open_source
+from visiontasks.classification.datasets import LabelledImages, open_source, sample_weights
 from visiontasks.classification.draw import draw, draw_example, plots
 from visiontasks.classification.metrics import ClassificationEvaluator, compare
 from visiontasks.classification.outputs import OUTPUTS, describe, record
@@ -48,14 +44,6 @@ def _build_model(
     return build_model(model, classes, loss or LossConfig(), source)
 
 
-def _sample_weights(config: ClassificationConfig, source: LabelledImages) -> NDArray[np.float64] | None:
-    """Each class equally often, with `sampling: balanced`."""
-    if config.sampling == "shuffle":
-        return None
-    weights = 1 / np.bincount(source.labels, minlength=len(source.classes))[source.labels]
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
-
-
 TASK: Task[int, Classification] = Task(
     name="classification",
     verb="classify",
@@ -67,7 +55,7 @@ TASK: Task[int, Classification] = Task(
     collate=_collate,
     build_model=_build_model,
     build_evaluator=ClassificationEvaluator,
-    sample_weights=_sample_weights,
+    sample_weights=sample_weights,
     draw=draw,
     draw_example=draw_example,
     plots=plots,

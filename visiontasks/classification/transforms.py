@@ -31,7 +31,7 @@ def build_transform(input: InputConfig, augment: AugmentConfig | None, classes: 
 
 
 def collate(examples: Sequence[Example[int]]) -> Batch:
-    """Examples of one size as a batch: images (B, 3, H, W) uint8 in channels_last order, targets (B, K) float32."""
+    """Examples of one size as a batch: images (B, 3, H, W) uint8, channels_last; targets (B, K) float32."""
     images = torch.stack([example.image.permute(1, 2, 0) for example in examples]).permute(0, 3, 1, 2)
     infos = [example.info for example in examples]
     targets = [example.target for example in examples if example.target is not None]
@@ -87,7 +87,7 @@ class Augment:
 
 
 def build_compose(input: InputConfig, augment: AugmentConfig) -> A.Compose:
-    """albumentations' pipeline for an augmentation config; pictures in and out are (H, W, 3) uint8."""
+    """The albumentations pipeline for an augmentation config; pictures in and out are (H, W, 3) uint8."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import calls the network
     import albumentations as A
 
@@ -101,6 +101,8 @@ def build_compose(input: InputConfig, augment: AugmentConfig) -> A.Compose:
         steps.append(A.RandomCrop(height, width))
     if augment.flip:
         steps.append(A.HorizontalFlip(p=augment.flip))
+    if augment.vertical_flip:
+        steps.append(A.VerticalFlip(p=augment.vertical_flip))
     if augment.rotate:
         steps.append(A.Rotate(augment.rotate, border_mode=cv2.BORDER_REFLECT_101, p=1))
     if augment.color_jitter:
@@ -121,7 +123,7 @@ def build_compose(input: InputConfig, augment: AugmentConfig) -> A.Compose:
 
 
 def mixup(image: Image, other: Image, share: float, rng: np.random.Generator) -> tuple[Image, float]:
-    """share * image + (1 - share) * other. Source: Zhang et al. 2018 (arXiv 1710.09412, eq. 1)."""
+    """The blend share * image + (1 - share) * other. Source: Zhang et al. 2018 (arXiv 1710.09412, eq. 1)."""
     return np.asarray(cv2.addWeighted(image, share, other, 1 - share, 0), dtype=np.uint8), share
 
 
@@ -150,8 +152,8 @@ def fit_image(image: Image, image_id: int | str, input: InputConfig) -> tuple[Im
     Args:
         image: (H, W, 3) uint8.
         image_id: for the returned ImageInfo.
-        input: size (height, width) and rule: stretch; crop (scaled until the size is `crop_fraction` of it, then
-            its centre); pad (scaled to fit, the rest filled with the mean colour).
+        input: size (height, width) and rule: stretch; crop (scaled until the size is `crop_fraction` of it,
+            then its centre); pad (scaled to fit, the rest filled with the mean colour).
 
     Returns:
         (height, width, 3) uint8 and the way back to original pixels.
@@ -176,7 +178,7 @@ def fit_image(image: Image, image_id: int | str, input: InputConfig) -> tuple[Im
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
-    """Scale to (height, width): area averaging to shrink, bilinear to enlarge; the same picture if it fits."""
+    """Scale to (height, width): area averaging to shrink, bilinear to enlarge; itself if it fits."""
     height, width = size
     if image.shape[:2] == (height, width):
         return image
@@ -188,8 +190,8 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def to_tensor(image: Image) -> Tensor:
-    """(H, W, 3) uint8 -> (3, H, W) uint8, sharing memory where it is contiguous."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    """(H, W, 3) uint8 -> (3, H, W) uint8, sharing memory where it is contiguous and may be written."""
+    return torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)
 
 
 def one_hot(index: int, num_classes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The command line: one file a verb; each calls `visiontasks.api`. A verb's file is imported when it is used."""
+"""The command line: one file a verb; each calls `visiontasks.api` and is imported when it is used."""
 
 from __future__ import annotations
 

@@ -16,9 +16,13 @@ def command() -> None:
 
 @command.command("sample")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--task", default="classify", show_default=True, type=click.Choice(list(NOUNS)), help="What to label.")
+@click.option(
+    "--task", default="classify", show_default=True, type=click.Choice(list(NOUNS)), help="What to label."
+)
 @click.option("--n", default=200, show_default=True, type=click.IntRange(18), help="Number of pictures.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="The same seed draws the same.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="The same seed draws the same."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an earlier drawn data set.")
 def sample(out: Path, task: str, n: int, seed: int, overwrite: bool) -> None:
     """Draw a small data set into OUT: shapes on textured grounds, with labels, boxes or masks.
@@ -31,7 +35,10 @@ def sample(out: Path, task: str, n: int, seed: int, overwrite: bool) -> None:
 
     drawn = draw_shapes(out, NOUNS[task], n, seed, overwrite=overwrite)
     counts = ", ".join(f"{split} {count}" for split, count in drawn.counts.items())
-    click.echo(f"{drawn.root}: {sum(drawn.counts.values())} pictures ({counts}), {len(drawn.classes)} classes", err=True)
+    click.echo(
+        f"{drawn.root}: {sum(drawn.counts.values())} pictures ({counts}), {len(drawn.classes)} classes",
+        err=True,
+    )
     if drawn.config is not None:
         click.echo(f"now: visiontasks train {drawn.config}", err=True)
     click.echo(drawn.root)

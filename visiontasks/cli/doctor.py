@@ -60,7 +60,8 @@ def diagnose() -> tuple[dict[str, object], list[str]]:
         facts[name] = _version(name) or f"not installed ({use}: pip install 'visiontasks[{name}]')"
     if facts["albumentations"] not in ("2.0.8", "missing"):
         problems.append(
-            f"expected albumentations 2.0.8, found {facts['albumentations']}; pip install albumentations==2.0.8"
+            f"expected albumentations 2.0.8, found {facts['albumentations']}; "
+            "pip install albumentations==2.0.8"
         )
     problems += [
         f"{name} is missing; pip install visiontasks" for name, value in facts.items() if value == "missing"

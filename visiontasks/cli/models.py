@@ -6,7 +6,7 @@ import json
 
 import click
 
-from visiontasks.tasks import TASKS, load_task
+from visiontasks.tasks import load_task
 
 
 @click.command("models")
@@ -30,6 +30,6 @@ def command(as_json: bool) -> None:
     click.echo(f"Backbones (model.backbone, visiontasks inspect NAME):\n  {', '.join(backbones.names())}")
     click.echo("  timm/NAME with the extra: pip install 'visiontasks[timm]'")
     click.echo(
-        f"Official weights, downloaded when asked for by name (-w torchvision:NAME; tasks: {', '.join(TASKS)}):\n"
+        "Official weights, downloaded when asked for by name (-w torchvision:NAME):\n"
         f"  {', '.join(backbones.torchvision_names())}"
     )

@@ -96,6 +96,7 @@ def run_prediction(
             results.skip(str(predicted.name), predicted.fault)
             click.echo(f"skipped: {predicted.fault}", err=True)
             continue
+        assert predicted.image is not None
         results.add(str(predicted.name), predicted.image, predicted.prediction)
         found = model.task.describe(predicted.prediction, model.classes)
         click.echo(f"{predicted.name}  {found}  {predicted.milliseconds:.0f} ms", err=as_json)
@@ -113,10 +114,10 @@ def default_model(task: str) -> str:
     """The name of the bundled model that a verb uses without -w. Raises: UsageError where there is none."""
     from visiontasks.io.weights import bundled_weights, read_record
 
-    names = [name for name, path in bundled_weights().items() if read_record(path).task == task]
+    names: list[str] = [name for name, path in bundled_weights().items() if read_record(path).task == task]
     if not names:
         raise UsageError(
-            f"no model for {task} is bundled with this version; say which with -w: a weights file, a run's folder "
-            "or torchvision:NAME (visiontasks models lists them)"
+            f"no model for {task} is bundled with this version; say which with -w: a weights file, a run's "
+            "folder or torchvision:NAME (visiontasks models lists them)"
         )
     return names[0]

@@ -224,6 +224,7 @@ def _gradients(run: Run, step_module: Any, batch: Batch) -> dict[str, float]:
         last = number == len(parts) - 1
         try:
             with nullcontext() if last or plan.group.world == 1 else step_module.no_sync():
+                _use_batch_statistics(run.network, len(part.infos) > 1)
                 losses = step_module(part)
                 total = torch.stack(list(losses.values())).sum()
                 _check_finite(total.item(), plan, run.position, part)
@@ -237,6 +238,13 @@ def _gradients(run: Run, step_module: Any, batch: Batch) -> dict[str, float]:
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + value.item() * len(part.infos) / len(batch.infos)
     return totals
+
+
+def _use_batch_statistics(network: nn.Module, use: bool) -> None:
+    """One picture has no batch statistics: batch norm then uses, and keeps, its running ones."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training != use:
+            module.train(use)
 
 
 def _split(batch: Batch, parts: int) -> list[Batch]:
@@ -253,7 +261,8 @@ def _check_finite(total: float, plan: Plan, position: Position, part: Batch) -> 
         ids = ", ".join(str(info.image_id) for info in part.infos[:8])
         raise RunError(
             f"the loss became {total} in epoch {position.epoch + 1}, step {position.step + 1} "
-            f"(pictures: {ids}{', ...' if len(part.infos) > 8 else ''}); the last good weights are in {plan.folder.path / 'weights'}; "
+            f"(pictures: {ids}{', ...' if len(part.infos) > 8 else ''}); "
+            f"the last good weights are in {plan.folder.path / 'weights'}; "
             f"lower train.optimizer.lr, set train.clip_norm, or use train.precision fp32"
         )
 

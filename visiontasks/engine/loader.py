@@ -1,8 +1,8 @@
 """From a data set to batches, in worker processes.
 
-Order and augmentation are functions of (seed, epoch, index) alone: the number of workers, a resume in the middle
-of an epoch and the number of processes change nothing. Faults in a worker come back as values and are raised,
-or counted, in the main process.
+Order and augmentation are functions of (seed, epoch, index) alone: the number of workers, a resume in the
+middle of an epoch and the number of processes change nothing. Faults in a worker come back as values and
+are raised, or counted, in the main process.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
 
     Args:
         transform_at: the transform of an epoch (progressive resizing changes it).
-        replace: take the next readable picture for an unreadable one, so that batches keep their size (training);
-            else leave it out (evaluation).
+        replace: take the next readable picture for an unreadable one, so that batches keep their size
+            (training); else leave it out (evaluation).
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Collate:
 class Batches:
     """The keys of one epoch's batches, from `start` on; `set` moves to another epoch before each pass.
 
-    With several processes each takes its share of every batch: the global batch does not depend on their number.
+    With several processes each takes its share of every batch: the batches do not depend on their number.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Batches:
         self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
-        """Steps an epoch: an incomplete last batch is left out (its pictures come in another epoch's order)."""
+        """Steps an epoch: an incomplete last batch is left out (another epoch's order has its pictures)."""
         return self.size // self.batch_size
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -172,12 +172,12 @@ def build_loader(
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else each pass draws from the global generator, and a resume would differ
+        generator=torch.Generator(),  # else each pass draws from the global one
     )
 
 
 def checked(loader: DataLoader[Any], source: Source[Any]) -> Iterator[Loaded]:
-    """Pass on what the workers loaded; enter what they skipped into the ledger, raise the faults that they met.
+    """Pass on what the workers loaded; enter what they skipped into the ledger, raise the faults they met.
 
     Raises:
         DataError: a record of the data set is wrong.

@@ -1,4 +1,4 @@
-"""What a run says while it works: metrics.jsonl, TensorBoard where installed, and progress on the terminal."""
+"""What a run says while it works: metrics.jsonl, TensorBoard where installed, progress on the terminal."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ QUIET_SECONDS = 30.0  # between two lines of progress where the output is no ter
 
 
 class MetricsLog:
-    """metrics.jsonl, one line an epoch: flat {name: number or null}; the same into TensorBoard if it is installed.
+    """metrics.jsonl, one line an epoch: flat {name: number or null}; the same into TensorBoard if installed.
 
-    kept: rows of an earlier part of the run; rows that the resumed run will write again are left out by the caller.
+    kept: rows of an earlier part of the run, without those that the resumed run will write again.
     """
 
     def __init__(self, folder: RunFolder, kept: Sequence[Mapping[str, Any]]) -> None:

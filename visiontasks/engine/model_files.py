@@ -1,4 +1,4 @@
-"""A network and its one file: written at the end of an epoch, opened to predict, taken as a start to fine-tune."""
+"""A network and its one file: written after an epoch, opened to predict, taken as a start to fine-tune."""
 
 from __future__ import annotations
 
@@ -107,3 +107,47 @@ def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mappin
                 f"expected an option of {task.name} ({', '.join(task.decode_options)}), found '{name}'"
             )
     return Setting(device, input.mean, input.std, {**task.decode_options, **options})
+
+
+def read_model(name: str, task: str | None) -> tuple[dict[str, Tensor], ModelRecord]:
+    """The content of a model by name: a bundled name, a file, a run's folder.
+
+    Args:
+        name: see `resolve_weights`.
+        task: the task's noun that it is wanted for; None = any.
+
+    Raises:
+        UsageError: no such model, or one of another task. WeightsError: the file is damaged.
+    """
+    tensors, record = load_weights(resolve_weights(name, task))
+    if task is not None and record.task != task:
+        raise UsageError(f"expected a model for {task}, found one for {record.task} ({name})")
+    return tensors, record
+
+
+def initialise(network: nn.Module, name: str, task: str, classes: ClassMap) -> str:
+    """Start a network from another's tensors: the backbone's, and the rest if task and classes are the same.
+
+    Args:
+        network: changed in place; tensors that do not fit keep their values.
+        name: as in `read_model`; any task.
+        task, classes: of the network.
+
+    Returns:
+        The receipt, one line: what was taken and what not.
+
+    Raises:
+        UsageError, WeightsError: as `read_model`; WeightsError also when no tensor of the backbone fits.
+    """
+    tensors, record = read_model(name, None)
+    same = record.task == task and tuple(record.classes) == classes.names
+    offered = {key: tensor for key, tensor in tensors.items() if same or key.startswith("backbone.")}
+    receipt = check_tensors(network.state_dict(), offered)
+    if not any(key.startswith("backbone.") for key in receipt.matched):
+        raise WeightsError(
+            f"{name}: expected tensors of this backbone, found none that fit ({receipt.summary()}); "
+            "choose the backbone that the weights were trained with"
+        )
+    network.load_state_dict({key: offered[key] for key in receipt.matched}, strict=False)
+    head = "" if same else "; the head starts anew (other task or classes)"
+    return f"weights from {name}: {receipt.summary()}{head}"

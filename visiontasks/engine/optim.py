@@ -16,7 +16,8 @@ from visiontasks.config import OptimizerConfig, ScheduleConfig
 def parameter_groups(network: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
     """Trainable parameters, grouped by place (backbone or not) and by whether they decay.
 
-    Biases and the parameters of norm layers (one dimension) do not decay (He et al. 2019, arXiv 1812.01187, 3.1).
+    Biases and the parameters of norm layers (one dimension) do not decay. Source: He et al. 2019
+    (arXiv 1812.01187, section 3.1).
     Each group's `lr_factor` multiplies the scheduled learning rate.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -78,9 +79,9 @@ def learning_rate_factor(epoch: float, epochs: int, config: ScheduleConfig) -> f
 
 
 class MovingAverage:
-    """An exponential moving average of a network's weights and batch statistics, used in their place to evaluate.
+    """An exponential moving average of a network's weights and batch statistics, which is what is measured.
 
-    The decay grows from 0.1 to its value, (1 + n) / (10 + n) at update n, so that early weights are forgotten.
+    The decay grows from 0.1 to its value, (1 + n) / (10 + n) at update n: early weights are forgotten.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""Applies a network to pictures: decoding in threads beside it, constant memory, one bad picture stops nothing."""
+"""Applies a network to pictures: decoding in threads, constant memory, one bad picture stops nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Name = TypeVar("Name")
 
 @dataclass(frozen=True, slots=True)
 class Predicted(Generic[Name]):
-    """What became of one picture: a prediction with the picture itself, or the fault that kept it from being read.
+    """What became of one picture: a prediction with the picture itself, or why it could not be read.
 
     milliseconds: of the network and the decoding, a picture of the batch.
     """

@@ -1,8 +1,8 @@
-"""The folder of a prediction command: predictions.json, one drawn picture an input, and the formats asked for."""
+"""The folder of a prediction command: predictions.json, drawn pictures, and the formats asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.errors import ImageError, UsageError
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
-from visiontasks.types import Image, Output, Task
+from visiontasks.types import Evaluator, Image, Output, Task
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # formats that drawings are written in; others become PNG
 
@@ -92,3 +92,15 @@ class ResultFolder:
             free, number = f"{stem}-{number}{suffix}", number + 1
         self.names.add(free)
         return free
+
+
+def write_measurements(
+    folder: Path, task: Task[Any, Any], numbers: Mapping[str, float], evaluator: Evaluator[Any, Any]
+) -> None:
+    """metrics.json (flat, with the protocol), tables.json and plots/ of one evaluation."""
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    tables = evaluator.tables()
+    for name, png in task.plots(tables).items():
+        write_atomic(folder / "plots" / name, png)
+    write_json(folder / "tables.json", tables)
+    write_json(folder / "metrics.json", {**numbers, "protocol": evaluator.protocol})

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from visiontasks.classes import ClassMap
 from visiontasks.config import to_yaml
-from visiontasks.drawing import contact_sheet, plot_curves
+from visiontasks.drawing import contact_sheet
 from visiontasks.engine.checkpoint import (
     RunFolder,
     check_same_data,
     load_state,
     read_metrics,
-    save_config,
 )
 from visiontasks.engine.device import Device, choose_device, environment
 from visiontasks.engine.distributed import Group, processes
-from visiontasks.engine.evaluate import Setting, evaluate
+from visiontasks.engine.evaluate import evaluate
 from visiontasks.engine.fit import Plan, fit
 from visiontasks.engine.loader import Pictures, epoch_order
 from visiontasks.engine.log import Report
-from visiontasks.engine.model_files import initialise, record_of, save_model, setting_of
+from visiontasks.engine.model_files import (
+    initialise,
+    open_model,
+    read_model,
+    record_of,
+    save_model,
+    setting_of,
+)
+from visiontasks.engine.results import write_measurements
 from visiontasks.engine.signals import Stop, stop_signals
 from visiontasks.errors import UsageError
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
-from visiontasks.types import Source, Task, Transform
+from visiontasks.plots import plot_curves
+from visiontasks.types import Task, Transform
 
 SAMPLES = 24  # pictures drawn as the network is fed with them, at the start of a run
 
@@ -76,11 +83,11 @@ def train(
         if state is not None:
             check_same_data(state, plan.train.fingerprint, allow=allow_data_change)
         if group.leads and state is None:
-            _write_beginning(plan, config, network)
+            _write_beginning(plan, config)
         report.line(_overview(task, config, plan, network))
         fit(plan, network, state, read_metrics(folder) if resume else [])
         if group.leads:
-            _write_end(plan, config)
+            _write_end(plan)
         for line in plan.train.ledger.summary():
             report.line(line)
 
@@ -101,12 +108,13 @@ def _prepare(
         val_source = task.open_source(config.data, "val", strict, train_source.classes)
     if config.train.batch_size < group.world:
         raise UsageError(
-            f"expected train.batch_size of at least {group.world}, one a process; found {config.train.batch_size}"
+            f"expected train.batch_size of at least {group.world}, one a process, "
+            f"found {config.train.batch_size}"
         )
     torch.manual_seed(config.seed)
     network = task.build_model(config.model, train_source.classes, config.loss, train_source)
     if config.model.weights is not None:
-        report.line(initialise(network, config.model.weights, task, train_source.classes))
+        report.line(initialise(network, config.model.weights, task.name, train_source.classes))
     if config.train.transfer == "feature_extraction":
         from visiontasks.backbones import freeze
 
@@ -174,7 +182,7 @@ def _overview(task: Task[Any, Any], config: Any, plan: Plan, network: nn.Module)
     )
 
 
-def _write_beginning(plan: Plan, config: Any, network: nn.Module) -> None:
+def _write_beginning(plan: Plan, config: Any) -> None:
     """The files of a run that are there before its first step."""
     folder = plan.folder
     write_atomic(folder.config, to_yaml(config))
@@ -190,7 +198,28 @@ def _write_beginning(plan: Plan, config: Any, network: nn.Module) -> None:
         write_atomic(folder.path / "samples" / "train.png", encode(contact_sheet(drawn), ".png"))
 
 
-def _write_end(plan: Plan, config: Any) -> None:
+def _write_end(plan: Plan) -> None:
     """Curves, and what the best weights measure on the validation split when read back from their file."""
     folder = plan.folder
     write_atomic(folder.path / "plots" / "curves.png", plot_curves(read_metrics(folder)))
+    if plan.val is None:
+        return
+    tensors, record = read_model(str(folder.weights("best")), plan.task.name)
+    opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
+    measured = evaluate(
+        plan.task,
+        opened.network,
+        plan.val,
+        plan.val_transform,
+        opened.setting,
+        batch_size=plan.config.batch_size,
+        workers=plan.config.workers,
+        max_skip=plan.config.max_skip,
+        group=Group(),
+        stop=plan.stop,
+        report=plan.report,
+    )
+    write_measurements(folder.path, plan.task, measured.numbers, measured.evaluator)
+    plan.report.line(
+        f"best weights: {plan.task.headline} {measured.numbers[plan.task.headline]:.4f} on val; {folder.path}"
+    )

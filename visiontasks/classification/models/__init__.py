@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from visiontasks.backbones import build_backbone, build_classifier_head, build_linear_head
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import LossConfig, ModelConfig
-from visiontasks.classification.datasets import LabelledImages
+from visiontasks.classification.datasets import LabelledImages, class_weights
 from visiontasks.classification.models.classifier import Classifier
 
 
@@ -26,23 +25,11 @@ def build_model(
     Raises:
         UsageError: no such backbone. ConfigError: the backbone has no such option. DataError: unknown class.
     """
-    options = {"stem": model.stem} if model.stem != "standard" else {}
-    backbone = build_backbone(model.backbone, **options)
+    backbone = build_backbone(model.backbone, **model.options)
     if model.head == "original":
         head: nn.Module = build_classifier_head(model.backbone, backbone, len(classes), model.dropout)
     else:
-        head = build_linear_head(backbone, len(classes), model.dropout)
-    return Classifier(backbone, head, _class_weights(loss, classes, source), loss.label_smoothing)
-
-
-def _class_weights(loss: LossConfig, classes: ClassMap, source: LabelledImages | None) -> Tensor | None:
-    """(K,) float32: N / (K * n_k) for `balanced`, or the factors of the config; None for no weights."""
-    if loss.class_weights is None or source is None:
-        return None
-    if loss.class_weights == "balanced":
-        counts = np.bincount(source.labels, minlength=len(classes))
-        return torch.tensor(len(source) / (len(classes) * np.maximum(counts, 1)), dtype=torch.float32)
-    weights = torch.ones(len(classes))
-    for name, factor in loss.class_weights.items():
-        weights[classes.index(name)] = factor
-    return weights
+        head = build_linear_head(backbone, len(classes), model.dropout or 0.0)
+    weights = class_weights(loss, source) if source is not None else None
+    factors = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+    return Classifier(backbone, head, factors, loss.label_smoothing)

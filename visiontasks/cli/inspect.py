@@ -1,0 +1,107 @@
+"""`visiontasks inspect`: what a network is made of, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from visiontasks.errors import UsageError
+
+
+@click.command("inspect")
+@click.argument("network", metavar="WEIGHTS|BACKBONE")
+@click.option(
+    "--size", help="Height and width of the picture, as 224x224. [default: the model's own, or 224x224]"
+)
+@click.option(
+    "--all", "all_layers", is_flag=True, help="List every layer; else those with weights, and pools."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def command(network: str, size: str | None, all_layers: bool, as_json: bool) -> None:
+    """Layer table: output size, kernel, stride, parameters, receptive field, multiply-adds.
+
+    \b
+    visiontasks inspect resnet50
+    visiontasks inspect runs/classification/cifar10 --size 64x64
+    """
+    wanted = parse_size(size) if size is not None else None
+    from visiontasks import backbones
+    from visiontasks.ops.layers import layer_table
+
+    if network in backbones.names() or network.startswith(backbones.TIMM_PREFIX):
+        table = layer_table(backbones.build_backbone(network), wanted or (224, 224))
+    else:
+        from visiontasks import api
+        from visiontasks.types import Batch, ImageInfo
+
+        opened = api.load(network, device="cpu", precision="fp32").opened
+        height, width = wanted or opened.input.size
+        info = ImageInfo(0, height, width, height, width)
+        table = layer_table(opened.network, (height, width), lambda images: Batch(images, [info]))
+    if as_json:
+        click.echo(json.dumps(table.to_json()))
+        return
+    _print(network, table, all_layers)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`480x640` -> (480, 640); `224` -> (224, 224). Raises: UsageError."""
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"expected --size HEIGHTxWIDTH, for instance 480x640, found '{text}'")
+    return int(parts[0]), int(parts[-1])
+
+
+def _print(name: str, table: Any, all_layers: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(
+        title=f"{name} at {table.size[0]}x{table.size[1]}", box=None, header_style="bold", pad_edge=False
+    )
+    for column in (
+        "layer",
+        "kind",
+        "output",
+        "kernel",
+        "stride",
+        "padding",
+        "parameters",
+        "field",
+        "step",
+        "MACs",
+    ):
+        grid.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    for row in table.rows:
+        if all_layers or row.parameters or row.kernel is not None:
+            grid.add_row(
+                row.name,
+                row.kind,
+                _pair(row.output),
+                _pair(row.kernel),
+                _pair(row.stride),
+                _pair(row.padding),
+                f"{row.parameters:,}" if row.parameters else "",
+                "all" if row.receptive_field is None else _pair(row.receptive_field),
+                _pair(row.cumulative_stride),
+                f"{row.macs:,}" if row.macs else "",
+            )
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(grid)
+    field = "the whole picture" if table.receptive_field is None else f"{_pair(table.receptive_field)} pixels"
+    if table.global_from is not None and table.receptive_field is not None:
+        field += f"; from {table.global_from} on the whole picture (global pooling or squeeze-excitation)"
+    console.print(
+        f"{table.parameters / 1e6:.2f} M parameters, {table.macs / 1e9:.3f} G multiply-adds, "
+        f"receptive field {field}",
+        highlight=False,
+    )
+
+
+def _pair(value: tuple[int, ...] | None) -> str:
+    """`(3, 3)` -> `3`, `(3, 1)` -> `3x1`; nothing for None."""
+    if value is None:
+        return ""
+    return str(value[0]) if len(value) == 2 and value[0] == value[1] else "x".join(map(str, value))

@@ -89,6 +89,11 @@ FAULTS = {
         {"input": {"size": ["40", "32"]}, "augment": {"cutout": "40"}},
         "augment: expected cutout below the input's shorter side (32 pixels)",
     ),
+    "backbone": ({"model": {"backbone": "resnt18"}}, "unknown backbone 'resnt18'; did you mean 'resnet18'?"),
+    "option": (
+        {"model": {"backbone": "resnet18", "options": {"stm": "small"}}},
+        "options of backbone 'resnet18': unknown key 'stm'; did you mean 'stem'?",
+    ),
     "smoothing of all": ({"loss": {"label_smoothing": "1"}}, "loss.label_smoothing: expected less than 1"),
     "weights as a word": (
         {"loss": {"class_weights": "inverse"}},

@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 
 from visiontasks.classification.config import ClassificationConfig, LossConfig
 from visiontasks.classification.datasets.labelled_images import LabelledImages
+from visiontasks.types import Source
 
 
-def sample_weights(config: ClassificationConfig, source: LabelledImages) -> NDArray[np.float64] | None:
+def sample_weights(config: ClassificationConfig, source: Source[int]) -> NDArray[np.float64] | None:
     """Chance of each picture to be drawn (N,), summing to 1; None = each once an epoch.
 
     With `sampling: balanced` each class is drawn equally often on average.
     """
     if config.sampling == "shuffle":
         return None
+    assert isinstance(source, LabelledImages)  # what every format here becomes
     weights = 1.0 / np.bincount(source.labels)[source.labels]  # (N,)
     chances: NDArray[np.float64] = weights / weights.sum()
     return chances

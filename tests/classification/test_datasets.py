@@ -67,6 +67,11 @@ def test_the_classes_of_a_model_decide_the_indices(root):
         open_source(config_of(root, train=None), "test", False, ClassMap(("bird", "cat")))
 
 
+def test_a_model_may_know_more_classes_than_the_pictures_show(root):
+    classes = ClassMap(("ape", "cat", "dog", "eel"))
+    assert set(open_source(config_of(root), "train", False, classes).labels) == {1, 2, 3}
+
+
 def test_a_split_alone_has_its_own_classes(root):
     assert open_source(config_of(root, train=None), "test", False).classes.names == ("cat", "dog")
 

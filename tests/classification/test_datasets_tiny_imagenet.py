@@ -1,5 +1,6 @@
 import pytest
 
+from visiontasks.classes import ClassMap
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets import open_source
 from visiontasks.classification.datasets.tiny_imagenet import readable_names
@@ -86,6 +87,13 @@ def test_classes_keep_their_file_ids_in_another_order(root):
         "n03126707",
         "n02012849",
     )
+
+
+def test_a_class_that_a_model_does_not_know_is_an_error_even_without_pictures(root):
+    values = {"format": "tiny-imagenet", "root": str(root)}
+    known = ClassMap(("Egyptian cat", "crane (n03126707)"))
+    with pytest.raises(DataError, match=r"val: unknown class 'crane \(n02012849\)'"):
+        open_source(DataConfig.model_validate(values), "val", False, known)
 
 
 def test_a_class_without_a_name_keeps_its_wnid(root):

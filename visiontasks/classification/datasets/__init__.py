@@ -61,9 +61,10 @@ def open_source(
     listing = FORMATS[config.format](root, location, ledger)
     if held_out or split == "train":
         listing = select(listing, config, split)
-    found = _named(listing.classes, config, complete=split == "train")
+    defines = split == "train" and classes is None  # the split that says which classes there are
+    found = _named(listing.classes, config, complete=defines)
     wanted = classes or _training_classes(config, root, split, found)
-    index = _join(found, wanted, listing, f"{root / location}", complete=split == "train")
+    index = _join(found, wanted, listing, f"{root / location}", complete=defines)
     return LabelledImages.open(
         root, wanted, listing.paths, index[listing.labels], ledger=ledger, max_pixels=config.max_pixels
     )
@@ -99,16 +100,14 @@ def _join(
     extra = [name for name in found.names if name not in wanted.names]
     missing = [name for name in wanted.names if name not in found.names]
     if extra:
-        place = found.names.index(extra[0])
-        first = int(np.argmax(listing.labels == place))
-        row = "" if listing.rows is None else f", row {listing.rows[first]}"
+        where += _first_picture(listing, found.names.index(extra[0]))
         choices = wanted.names
         if len(choices) > 2 * SHOWN:
             choices = tuple(difflib.get_close_matches(extra[0], choices, n=SHOWN, cutoff=0))
         more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
         unused = f"; without pictures: {', '.join(missing[:SHOWN])}" if missing else ""
         raise DataError(
-            f"{where}{row} ({listing.paths[first]}): {unknown_name('class', extra[0], choices)}{more}{unused}"
+            f"{where}: {unknown_name('class', extra[0], choices)}{more}{unused}"
             "; rename it with data.classes: {old: new}"
         )
     if missing and complete:
@@ -125,3 +124,12 @@ def _join(
             ", ".join(missing[:SHOWN]),
         )
     return np.array([wanted.names.index(name) for name in found.names], dtype=np.int64)
+
+
+def _first_picture(listing: Listing, label: int) -> str:
+    """Where a class occurs first, for a message: `, row 3 (pics/002.png)`; empty where it has no pictures."""
+    places = np.flatnonzero(listing.labels == label)
+    if not len(places):
+        return ""
+    row = "" if listing.rows is None else f", row {listing.rows[places[0]]}"
+    return f"{row} ({listing.paths[places[0]]})"

@@ -129,7 +129,8 @@ def test_write_atomic_follows_a_link_and_refuses_what_is_no_file(tmp_path):
     write_atomic(tmp_path / "link.txt", "new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text() == "new"
-    for place in (tmp_path, Path("/dev/null")):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(RunError, match=rf"{place}: expected a file to write, found a folder or device"):
             write_atomic(place, "x")
     with pytest.raises(RunError, match=r"real\.txt/a: could not be written \(.*\); free some space"):

@@ -232,8 +232,13 @@ def load(
     from visiontasks.engine.device import choose_device
     from visiontasks.engine.model_files import open_model, read_model
 
-    tensors, record = read_model(str(name), load_task(task).name if task is not None else None)
+    wanted = load_task(task or "classification")
+    tensors, record = read_model(str(name), wanted)
     found = load_task(record.task)
+    if task is not None and found.name != wanted.name:
+        raise UsageError(
+            f"expected a model to {wanted.verb}, found one to {found.verb} ({name}); use visiontasks {found.verb}"
+        )
     opened = open_model(
         found, record, tensors, choose_device(device, precision), name=str(name), options=options or {}
     )

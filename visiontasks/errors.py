@@ -9,6 +9,8 @@ import difflib
 import signal
 from collections.abc import Iterable, Sequence
 
+MOST_CHOICES = 40  # that a message lists
+
 
 class VisionTasksError(Exception):
     """Base of every error that a user can cause; the command line prints it without a traceback."""
@@ -58,7 +60,7 @@ class Interrupted(VisionTasksError):
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
-    """The line for a name that does not exist: the nearest valid one and the choices.
+    """The line for a name that does not exist: the nearest valid one and the choices, where they are few.
 
     >>> unknown_name("backbone", "resnt18", ["resnet18", "resnet34"])
     "unknown backbone 'resnt18'; did you mean 'resnet18'? choices: resnet18, resnet34"
@@ -66,4 +68,7 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
+    if len(names) > MOST_CHOICES:
+        nearest = difflib.get_close_matches(name, names, n=MOST_CHOICES // 4, cutoff=0)
+        return f"unknown {kind} '{name}'; {hint}the nearest of {len(names)} choices: {', '.join(nearest)}"
     return f"unknown {kind} '{name}'; {hint}choices: {', '.join(names)}"

@@ -198,6 +198,7 @@ class Task(Generic[T, P]):
         section 7); may write further files of picture `name` (a mask) into the folder.
     outputs: further formats: {name: output(folder, classes)}.
     compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
+    adopt(found, tensors): a network that another library publishes, as (tensors, ModelRecord) of ours.
     """
 
     name: str
@@ -218,3 +219,4 @@ class Task(Generic[T, P]):
     record: Callable[[P, ClassMap, Path, str], dict[str, Any]]
     outputs: Mapping[str, Callable[[Path, ClassMap], Output[P]]]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
+    adopt: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]]

@@ -93,7 +93,9 @@ def test_a_finished_run_can_be_made_longer(write_config, tmp_path):
 def test_resume_refuses_another_config_and_names_the_key(write_config, tmp_path):
     run = api.train(write_config(), {"train.epochs": 1}, out=tmp_path / "run")
     with pytest.raises(ConfigError) as caught:
-        api.train(write_config(), {"train.epochs": 1, "train.optimizer.lr": 0.5, "seed": 3}, out=run, resume=True)
+        api.train(
+            write_config(), {"train.epochs": 1, "train.optimizer.lr": 0.5, "seed": 3}, out=run, resume=True
+        )
     message = str(caught.value)
     assert "expected train.optimizer.lr = 0.05 as the run began, found 0.5" in message
     assert "expected seed = 0" in message

@@ -16,6 +16,7 @@ from visiontasks.classification.config import (
 from visiontasks.classification.datasets import LabelledImages, open_source, sample_weights
 from visiontasks.classification.draw import draw, draw_example, plots
 from visiontasks.classification.metrics import ClassificationEvaluator, compare
+from visiontasks.classification.official import adopt
 from visiontasks.classification.outputs import OUTPUTS, describe, record
 from visiontasks.classification.types import Classification
 from visiontasks.types import Batch, Example, Task, Transform
@@ -63,4 +64,5 @@ TASK: Task[int, Classification] = Task(
     record=record,
     outputs=OUTPUTS,
     compare=compare,
+    adopt=adopt,
 )

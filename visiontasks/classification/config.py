@@ -186,7 +186,7 @@ class ModelConfig(Section):
         try:
             parse_options(self.backbone, self.options)
         except ConfigError as error:
-            raise ValueError(f"unknown or wrong option: {error}") from None
+            raise ValueError(str(error)) from None
         return self
 
 

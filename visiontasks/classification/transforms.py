@@ -82,8 +82,8 @@ class Augment:
             image, info = fit_image(image, sample.image_id, self.input)
         self.compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
         image = self.compose(image=image)["image"]
-        height, width = image.shape[:2]
-        return image, info or ImageInfo(sample.image_id, *sample.image.shape[:2], height, width)
+        (height, width), (new_height, new_width) = sample.image.shape[:2], image.shape[:2]
+        return image, info or ImageInfo(sample.image_id, height, width, new_height, new_width)
 
 
 def build_compose(input: InputConfig, augment: AugmentConfig) -> A.Compose:

@@ -35,6 +35,7 @@ from visiontasks.tasks import TASKS
 @click.option("--truth", type=click.Path(path_type=Path), help="File or folder of the truth; needs no model.")
 @click.option("--predictions", type=click.Path(path_type=Path), help="File or folder of the predictions.")
 @click.option("-o", "--out", type=click.Path(), help="Folder for metrics.json, tables.json and plots.")
+@click.option("--classes", metavar="A,B,C", help="All class names, where the files do not name each.")
 @click.option(
     "--map-class",
     "mapping",
@@ -63,6 +64,7 @@ def command(
     truth: Path | None,
     predictions: Path | None,
     mapping: tuple[str, ...],
+    classes: str | None,
     as_json: bool,
     out: str | None,
     **options: Any,

@@ -16,6 +16,7 @@ from visiontasks.config import parse_config, section_model
 from visiontasks.engine.device import Device
 from visiontasks.engine.evaluate import Setting
 from visiontasks.errors import UsageError, WeightsError
+from visiontasks.io.downloads import Download, download, load_torchvision_state
 from visiontasks.io.weights import ModelRecord, check_tensors, load_weights, resolve_weights, save_weights
 from visiontasks.types import Source, Task
 
@@ -109,23 +110,25 @@ def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mappin
     return Setting(device, input.mean, input.std, {**task.decode_options, **options})
 
 
-def read_model(name: str, task: str | None) -> tuple[dict[str, Tensor], ModelRecord]:
-    """The content of a model by name: a bundled name, a file, a run's folder.
+def read_model(name: str, task: Task[Any, Any]) -> tuple[dict[str, Tensor], ModelRecord]:
+    """The content of a model by name: a bundled name, a file, a run's folder, `torchvision:NAME`.
 
     Args:
         name: see `resolve_weights`.
-        task: the task's noun that it is wanted for; None = any.
+        task: the task of a downloaded network; that of a file is in its record.
 
     Raises:
-        UsageError: no such model, or one of another task. WeightsError: the file is damaged.
+        UsageError: no such model. WeightsError: the file is damaged. DataError: a download failed.
     """
-    tensors, record = load_weights(resolve_weights(name, task))
-    if task is not None and record.task != task:
-        raise UsageError(f"expected a model for {task}, found one for {record.task} ({name})")
-    return tensors, record
+    found = resolve_weights(name, task.name)
+    if isinstance(found, Download):
+        path = download(found.url, sha_prefix=found.sha_prefix)
+        tensors, record = task.adopt(found, load_torchvision_state(path))
+        return tensors, record
+    return load_weights(found)
 
 
-def initialise(network: nn.Module, name: str, task: str, classes: ClassMap) -> str:
+def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: ClassMap) -> str:
     """Start a network from another's tensors: the backbone's, and the rest if task and classes are the same.
 
     Args:
@@ -139,8 +142,8 @@ def initialise(network: nn.Module, name: str, task: str, classes: ClassMap) -> s
     Raises:
         UsageError, WeightsError: as `read_model`; WeightsError also when no tensor of the backbone fits.
     """
-    tensors, record = read_model(name, None)
-    same = record.task == task and tuple(record.classes) == classes.names
+    tensors, record = read_model(name, task)
+    same = record.task == task.name and tuple(record.classes) == classes.names
     offered = {key: tensor for key, tensor in tensors.items() if same or key.startswith("backbone.")}
     receipt = check_tensors(network.state_dict(), offered)
     if not any(key.startswith("backbone.") for key in receipt.matched):

@@ -114,11 +114,11 @@ def _prepare(
     torch.manual_seed(config.seed)
     network = task.build_model(config.model, train_source.classes, config.loss, train_source)
     if config.model.weights is not None:
-        report.line(initialise(network, config.model.weights, task.name, train_source.classes))
+        report.line(initialise(network, config.model.weights, task, train_source.classes))
     if config.train.transfer == "feature_extraction":
         from visiontasks.backbones import freeze
 
-        freeze(network.backbone)
+        freeze(network.get_submodule("backbone"))
     device.place(network)
 
     def export(network: nn.Module, name: str, numbers: Mapping[str, float]) -> None:
@@ -204,7 +204,7 @@ def _write_end(plan: Plan) -> None:
     write_atomic(folder.path / "plots" / "curves.png", plot_curves(read_metrics(folder)))
     if plan.val is None:
         return
-    tensors, record = read_model(str(folder.weights("best")), plan.task.name)
+    tensors, record = read_model(str(folder.weights("best")), plan.task)
     opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
     measured = evaluate(
         plan.task,

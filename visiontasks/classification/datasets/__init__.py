@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -101,13 +100,10 @@ def _join(
     missing = [name for name in wanted.names if name not in found.names]
     if extra:
         where += _first_picture(listing, found.names.index(extra[0]))
-        choices = wanted.names
-        if len(choices) > 2 * SHOWN:
-            choices = tuple(difflib.get_close_matches(extra[0], choices, n=SHOWN, cutoff=0))
         more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
         unused = f"; without pictures: {', '.join(missing[:SHOWN])}" if missing else ""
         raise DataError(
-            f"{where}: {unknown_name('class', extra[0], choices)}{more}{unused}"
+            f"{where}: {unknown_name('class', extra[0], wanted.names)}{more}{unused}"
             "; rename it with data.classes: {old: new}"
         )
     if missing and complete:

@@ -1,0 +1,56 @@
+"""`torchvision:NAME` for classification, with random weights in place of the download."""
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from visiontasks import api
+from visiontasks.classification.official import distinct
+from visiontasks.engine import model_files
+from visiontasks.errors import UsageError
+
+
+@pytest.fixture
+def fake_download(tmp_path, monkeypatch):
+    """Saves the state dict of a torchvision network where the download would lie."""
+
+    def prepare(name):
+        network = torchvision.models.get_model(
+            name, weights=None, **({"init_weights": True} if name == "googlenet" else {})
+        )
+        path = tmp_path / "downloaded.pth"
+        torch.save(network.state_dict(), path)
+        monkeypatch.setattr(model_files, "download", lambda url, *, sha_prefix: path)
+        return network.eval()
+
+    return prepare
+
+
+def test_an_official_classifier_gives_torchvisions_probabilities(fake_download, tmp_path):
+    torch.manual_seed(0)
+    network = fake_download("resnet18")
+    pixels = torch.randint(0, 256, (224, 224, 3), dtype=torch.uint8)
+    model = api.load("torchvision:resnet18", device="cpu", precision="fp32")
+    # a picture that the rule leaves alone: 256 px on the shorter side, the centre cut out
+    canvas = torch.zeros(256, 256, 3, dtype=torch.uint8)
+    canvas[16:240, 16:240] = pixels
+    ours = model(Image.fromarray(canvas.numpy()))
+    preset = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    with torch.inference_mode():
+        theirs = torch.softmax(network(preset(Image.fromarray(canvas.numpy()))[None]), dim=1)[0]
+    assert torch.allclose(torch.from_numpy(ours.probabilities), theirs, atol=1e-5)
+    assert len(model.classes) == 1000
+    assert model.classes.names[:2] == ("tench", "goldfish")
+
+
+def test_names_that_imagenet_uses_twice_are_told_apart():
+    assert distinct(["crane", "dog", "crane"]) == ("crane", "dog", "crane (2)")
+
+
+def test_a_network_that_is_no_classifier_of_ours_is_refused(fake_download):
+    fake_download("resnet18")
+    with pytest.raises(UsageError, match="torchvision"):
+        api.load("torchvision:fasterrcnn_resnet50_fpn", task="classify")
+    with pytest.raises(UsageError, match="did you mean 'resnet18'"):
+        api.load("torchvision:resnet81", task="classify")

@@ -1,0 +1,76 @@
+"""Transfer learning: what is frozen stays, what is copied is listed."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from visiontasks import api
+from visiontasks.classification import TASK
+from visiontasks.engine.model_files import initialise
+from visiontasks.errors import UsageError, WeightsError
+
+
+def weights(run, which="last"):
+    return load_file(run / "weights" / f"{which}.safetensors")
+
+
+@pytest.fixture
+def trained(write_config, tmp_path):
+    return api.train(write_config(), {"train.epochs": 1}, out=tmp_path / "first")
+
+
+def test_feature_extraction_changes_no_tensor_of_the_backbone(write_config, tmp_path, trained):
+    settings = {"model.weights": str(trained), "train.transfer": "feature_extraction", "train.epochs": 2}
+    run = api.train(write_config(), settings, out=tmp_path / "second")
+    before, after = weights(trained, "best"), weights(run)
+    backbone = [name for name in before if name.startswith("backbone.")]
+    assert any("running_mean" in name for name in backbone)
+    assert [name for name in backbone if not torch.equal(before[name], after[name])] == []
+    assert not torch.equal(before["head.fc.weight"], after["head.fc.weight"])
+
+
+def test_fine_tuning_changes_the_backbone_less_with_a_small_rate(write_config, tmp_path, trained):
+    moved = []
+    for rate in (0.01, 1.0):
+        settings = {
+            "model.weights": str(trained),
+            "train.transfer": "fine_tune",
+            "train.optimizer.backbone_lr": rate,
+            "train.ema": 0,
+        }
+        run = api.train(write_config(), settings, out=tmp_path / str(rate))
+        before, after = weights(trained, "best"), weights(run)
+        name = next(
+            n for n in before if n.startswith("backbone.") and n.endswith("weight") and before[n].ndim == 4
+        )
+        moved.append((after[name] - before[name]).norm().item())
+    assert 0 < moved[0] < 0.2 * moved[1]
+
+
+def test_the_receipt_says_what_was_taken(trained):
+    model = api.load(trained).opened
+    torch.manual_seed(1)
+    fresh = api.load(trained).opened.network
+    for parameter in fresh.parameters():
+        torch.nn.init.normal_(parameter)
+    line = initialise(fresh, str(trained), TASK, model.classes)
+    count = len(model.network.state_dict())
+    assert line.endswith(f"{count} tensors matched")
+    assert all(
+        torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), model.network.state_dict().values())
+    )
+    renamed = model.classes.renamed({"circle": "disc"})
+    line = initialise(fresh, str(trained), TASK, renamed)
+    assert "2 missing" in line
+    assert "the head starts anew" in line
+
+
+def test_weights_of_another_backbone_are_refused(write_config, tmp_path, trained):
+    settings = {"model.weights": str(trained), "model.backbone": "resnet18", "model.options": {}}
+    with pytest.raises(WeightsError, match="none that fit"):
+        api.train(write_config(), settings, out=tmp_path / "second")
+
+
+def test_weights_that_do_not_exist_are_named(write_config, tmp_path):
+    with pytest.raises(UsageError, match="nowhere.safetensors"):
+        api.train(write_config(), {"model.weights": "nowhere.safetensors"}, out=tmp_path / "run")

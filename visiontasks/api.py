@@ -237,7 +237,8 @@ def load(
     found = load_task(record.task)
     if task is not None and found.name != wanted.name:
         raise UsageError(
-            f"expected a model to {wanted.verb}, found one to {found.verb} ({name}); use visiontasks {found.verb}"
+            f"expected a model to {wanted.verb}, found one to {found.verb} ({name}); "
+            f"use visiontasks {found.verb}"
         )
     opened = open_model(
         found, record, tensors, choose_device(device, precision), name=str(name), options=options or {}

@@ -83,8 +83,9 @@ def command(
             raise UsageError(
                 "without a model, give all of --task, --truth and --predictions (and no WEIGHTS)"
             )
+        names = [name.strip() for name in classes.split(",")] if classes is not None else None
         numbers, protocol = api.compare(
-            task, truth, predictions, map_class=parse_class_mapping(mapping), out=out
+            task, truth, predictions, map_class=parse_class_mapping(mapping), classes=names, out=out
         )
     elif model is None:
         raise UsageError("expected WEIGHTS or RUN, or --task with --truth and --predictions; found neither")

@@ -243,13 +243,9 @@ def _sniff(start: bytes, name: str) -> tuple[str, type[ImageFile]]:
     raise ImageError(f"{name}: expected a picture (JPEG, PNG, WebP, TIFF, GIF, BMP, PNM), found {found}")
 
 
-def _quietly(format_name: str) -> Any:
-    """For TIFF: no warnings about its tags, and Pillow's own pixel limit out of the way; else nothing."""
-    return _pillow_unguarded() if format_name == "TIFF" else nullcontext()
-
-
 @contextmanager
 def _pillow_unguarded() -> Iterator[None]:
+    """No warnings about damaged tags, and no pixel limit of Pillow's beside our own."""
     with _pillow_globals, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
@@ -264,7 +260,7 @@ def _open(file: BinaryIO, start: bytes, name: str, ledger: Ledger | None) -> _Op
     suffix = os.path.splitext(name)[1].lower()
     if ledger is not None and IMAGE_SUFFIXES.get(suffix, format_name) != format_name:
         ledger.add("repaired", name, f"{format_name} by its content, not {suffix}: decoded by content")
-    with _quietly(format_name):
+    with _pillow_unguarded():
         image = decoder(file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # `size` is turned or not, by Pillow's version
         tags = image.tag_v2
@@ -291,7 +287,7 @@ def _orientation(image: ImageFile, file: BinaryIO) -> int:
         return 1
     exif = pillow.Exif()
     try:
-        with _pillow_unguarded():  # damaged blocks are common, and warned about
+        with _pillow_unguarded():
             exif.load(block)
         value = exif.get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error):
@@ -319,7 +315,7 @@ def _decode(opened: _Opened, name: str, max_pixels: int) -> pillow.Image:
         raise ImageError(
             f"{name}: expected at most {max_pixels:,} pixels, found {height} x {width}; raise --max-pixels"
         )
-    with _quietly(opened.format):
+    with _pillow_unguarded() if opened.format == "TIFF" else nullcontext():  # its tags are read again
         opened.image.load()
     if opened.orientation == 1:
         return opened.image

@@ -243,7 +243,7 @@ loss:
   label_smoothing: 0.1
 train:
   epochs: {epochs}
-  batch_size: 32
+  batch_size: 16
   optimizer:
     name: adamw
     lr: 0.003

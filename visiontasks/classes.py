@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class ClassMap:
         for name in self.names:
             if not name or name != name.strip():
                 raise DataError(f"expected class names without outer spaces, found {name!r}; rename it")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise DataError(f"expected distinct class names, found twice: {', '.join(twice)}; rename one")
         if self.file_ids and len(self.file_ids) != len(self.names):
@@ -71,8 +72,10 @@ def join_classes(ours: ClassMap, theirs: ClassMap, *, ours_name: str, theirs_nam
     Raises:
         DataError: the names differ; the message is the diff.
     """
-    missing = [name for name in ours.names if name not in theirs.names]
-    extra = [name for name in theirs.names if name not in ours.names]
+    index = {name: place for place, name in enumerate(ours.names)}
+    their_names = set(theirs.names)
+    missing = [name for name in ours.names if name not in their_names]
+    extra = [name for name in theirs.names if name not in index]
     if missing or extra:
         diff = [f"only in {ours_name}: {', '.join(missing)}"] * bool(missing)
         diff += [f"only in {theirs_name}: {', '.join(extra)}"] * bool(extra)
@@ -80,7 +83,7 @@ def join_classes(ours: ClassMap, theirs: ClassMap, *, ours_name: str, theirs_nam
             f"expected the same class names in {ours_name} and {theirs_name}; {'; '.join(diff)}; "
             f"map them with --map-class {(extra or ['OLD'])[0]}={(missing or ['NEW'])[0]}"
         )
-    return np.array([ours.names.index(name) for name in theirs.names], dtype=np.int64)
+    return np.array([index[name] for name in theirs.names], dtype=np.int64)
 
 
 def parse_class_mapping(pairs: Sequence[str]) -> dict[str, str]:

@@ -325,3 +325,20 @@ def test_inputs_that_do_not_exist_are_usage_errors(pictures, arguments, message)
 
 def test_suffixes_are_lower_case_with_a_dot():
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
+
+
+def test_row_43_disk_full_while_weights_are_saved(tmp_path):
+    import torch
+
+    from visiontasks.io.weights import ModelRecord, load_weights, save_weights
+
+    path = tmp_path / "last.safetensors"
+    record = ModelRecord(task="classification", model={}, input={}, classes=("a",))
+    save_weights(path, {"w": torch.ones(3)}, record)
+    with (
+        disk_of(1 << 20),
+        pytest.raises(RunError, match=rf"^{path}: could not be written \(File too large\); free"),
+    ):
+        save_weights(path, {"w": torch.ones(1 << 20)}, record)
+    assert load_weights(path)[0]["w"].tolist() == [1, 1, 1]
+    assert left_in(tmp_path) == [path.name]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from visiontasks.errors import RunError, UsageError, WeightsError, unknown_name
-from visiontasks.io.files import read_bytes, write_atomic
+from visiontasks.io.files import read_bytes, remove_quietly, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +109,7 @@ def download(url: str, *, sha_prefix: str, cache: Path | None = None) -> Path:
             f"{url}: could not be downloaded ({reason}); go online, or put it at {path}"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_quietly(temporary)
     return path
 
 
@@ -174,8 +174,10 @@ def load_torchvision_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # the unpickler meets hostile bytes: it raises nearly anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise WeightsError(f"{path}: expected a PyTorch file of tensors, found: {reason}") from None
-    if not isinstance(state, dict) or not all(
+    named = isinstance(state, dict) and all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
-        raise WeightsError(f"{path}: expected named tensors, found {type(state).__name__}")
+    )
+    if not named or not state:
+        found = f"{type(state).__name__} of {len(state)}" if isinstance(state, dict) else type(state).__name__
+        raise WeightsError(f"{path}: expected named tensors, found a {found}")
     return dict(state)

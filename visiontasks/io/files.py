@@ -169,7 +169,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         ) from error
     finally:
         if temporary is not None:
-            _remove_quietly(temporary)
+            remove_quietly(temporary)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -183,17 +183,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_quietly(path: Path) -> None:
+def remove_quietly(path: Path) -> None:
+    """Remove a temporary file after a fault; if that fails too, the first fault is the one to report."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        return  # the error that led here is the one to report
+        return
 
 
 def remove_stale_temporaries(folder: Path) -> None:
     """Remove what `write_atomic` left behind when it was killed. Nothing else may be writing there."""
     for path in folder.glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"):
-        _remove_quietly(path)
+        remove_quietly(path)
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:

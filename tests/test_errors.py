@@ -1,0 +1,91 @@
+"""Exit codes, and the line for a name that does not exist."""
+
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visiontasks import errors
+from visiontasks.errors import (
+    MOST_CHOICES,
+    ConfigError,
+    DataError,
+    ImageError,
+    Interrupted,
+    RunError,
+    UsageError,
+    VisionTasksError,
+    WeightsError,
+    unknown_name,
+)
+
+FAMILY = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, VisionTasksError)
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (VisionTasksError("x"), 3),
+        (UsageError("x"), 2),
+        (ConfigError(["x"]), 3),
+        (DataError("x"), 3),
+        (ImageError("x"), 3),
+        (WeightsError("x"), 3),
+        (RunError("x"), 4),
+        (Interrupted(signal.SIGINT, "saved"), 130),
+        (Interrupted(signal.SIGTERM, "saved"), 143),
+    ],
+)
+def test_exit_codes(error, code):
+    assert error.exit_code == code
+    assert isinstance(error, VisionTasksError)
+
+
+def test_the_table_above_is_complete():
+    assert len(FAMILY) == 8
+
+
+def test_an_image_error_is_a_data_error_and_weights_are_not():
+    assert issubclass(ImageError, DataError)
+    assert not issubclass(WeightsError, DataError)
+
+
+def test_interrupted_names_its_signal():
+    assert str(Interrupted(signal.SIGTERM, "saved at epoch 3")) == "SIGTERM: saved at epoch 3"
+
+
+def test_config_error_keeps_all_faults():
+    error = ConfigError(["a: one", "b: two"])
+    assert error.faults == ("a: one", "b: two")
+    assert str(error) == "a: one\nb: two"
+
+
+def test_unknown_name_lists_choices_sorted_with_the_nearest():
+    line = unknown_name("backbone", "resnt18", ["vgg11", "resnet34", "resnet18"])
+    assert line == "unknown backbone 'resnt18'; did you mean 'resnet18'? choices: resnet18, resnet34, vgg11"
+
+
+def test_unknown_name_without_anything_near():
+    assert unknown_name("metric", "zzz", ["top1"]) == "unknown metric 'zzz'; choices: top1"
+
+
+def test_unknown_name_of_many_choices_shows_the_nearest_few():
+    names = [f"net{number}" for number in range(MOST_CHOICES + 1)]
+    line = unknown_name("network", "net1x", names)
+    assert f"the nearest of {len(names)} choices: " in line
+    assert line.rpartition(": ")[2].count(",") < MOST_CHOICES
+    assert f"choices: {', '.join(sorted(names[:-1]))}" in unknown_name("network", "q", names[:-1])
+
+
+@given(
+    st.text(max_size=10), st.lists(st.text(alphabet="abc1", min_size=1, max_size=6), unique=True, max_size=60)
+)
+def test_unknown_name_never_fails_and_suggests_only_what_exists(name, choices):
+    line = unknown_name("thing", name, choices)
+    if "did you mean '" in line:
+        assert line.rpartition("did you mean '")[2].partition("'")[0] in choices

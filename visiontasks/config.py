@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from visiontasks.errors import ConfigError
+from visiontasks.errors import ConfigError, DataError
+from visiontasks.io.documents import parse_yaml
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -211,8 +212,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             faults.append(f"--set: expected KEY.KEY=VALUE, found '{setting}'")
             continue
         try:
-            values[key.strip()] = yaml.load(text, Loader=yaml.BaseLoader)  # strings, lists and dicts only
-        except yaml.YAMLError:
+            values[key.strip()], _ = parse_yaml(text, "--set")
+        except DataError:
             faults.append(f"--set {key}: expected a YAML value, found '{text}'; quote it")
     if faults:
         raise ConfigError(faults)

@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from picture_files import chunk
 from PIL import Image as pillow
 
 from visiontasks.errors import DataError, ImageError
 from visiontasks.io.images import encode_mask, read_colour_mask, read_mask, voc_palette
-
-
-def chunk(kind, content):
-    return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def index_png(values, depth, *, palette):

@@ -18,7 +18,8 @@ class SmallNet(BackboneModule):
     a quarter of the pixels. No convolution has a bias, since batch norm has one. Level i is the output of
     stage i, of stride 2 ** (i + 1).
 
-    Source: the layout of a stage follows Jordan 2024, arXiv:2404.00498; the stem is ours.
+    Source: the layout of a stage follows Jordan 2024, arXiv:2404.00498, with a residual connection
+    (He et al. 2016, arXiv:1512.03385) around its second convolution; the stem is ours.
     """
 
     def __init__(self, name: str, stem: int, widths: Sequence[int]) -> None:
@@ -30,7 +31,7 @@ class SmallNet(BackboneModule):
         )
         self.stem = nn.Sequential(_conv3x3(3, stem), nn.BatchNorm2d(stem), nn.GELU())
         self.stages = nn.ModuleList(
-            _stage(inputs, outputs) for inputs, outputs in zip([stem, *widths[:-1]], widths, strict=True)
+            Stage(inputs, outputs) for inputs, outputs in zip([stem, *widths[:-1]], widths, strict=True)
         )
 
     def levels(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -45,16 +46,19 @@ def _conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
 
 
-def _stage(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        _conv3x3(inputs, outputs),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(outputs),
-        nn.GELU(),
-        _conv3x3(outputs, outputs),
-        nn.BatchNorm2d(outputs),
-        nn.GELU(),
-    )
+class Stage(nn.Module):
+    """(B, inputs, H, W) -> (B, outputs, H // 2, W // 2): one convolution shrinks, a second adds to the first."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.shrink = nn.Sequential(
+            _conv3x3(inputs, outputs), nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.GELU()
+        )
+        self.refine = nn.Sequential(_conv3x3(outputs, outputs), nn.BatchNorm2d(outputs), nn.GELU())
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.shrink(features)
+        return features + self.refine(features)  # type: ignore[no-any-return]
 
 
 class ScaledLinear(nn.Linear):

@@ -169,6 +169,9 @@ class ModelConfig(Section):
     dropout: Fraction | None = Field(
         None, description="chance that an input of the head is dropped; null = as published, none for linear"
     )
+    mirror: bool = Field(
+        False, description="predict on the picture and its mirror image, and average (twice the time)"
+    )
     options: dict[str, Any] = Field(
         {}, description="of the backbone, for instance {stem: small} of ResNets (pictures of up to 64 pixels)"
     )

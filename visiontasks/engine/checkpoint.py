@@ -40,11 +40,8 @@ class RunFolder:
     def weights(self, which: str) -> Path:
         return self.path / "weights" / f"{which}.safetensors"
 
-    def create(self, *, overwrite: bool) -> None:
-        """Make an empty run folder.
-
-        Raises: UsageError when it exists and holds something, unless `overwrite` (which only removes a run).
-        """
+    def check_free(self, *, overwrite: bool) -> None:
+        """Raises: UsageError when it exists and holds something, unless `overwrite` and it is a run's."""
         if self.path.exists() and any(self.path.iterdir() if self.path.is_dir() else [self.path]):
             if not overwrite:
                 raise UsageError(
@@ -54,6 +51,10 @@ class RunFolder:
                 raise UsageError(
                     f"expected a run's folder at {self.path}, found no config.yaml in it; not overwritten"
                 )
+
+    def create(self) -> None:
+        """Make an empty run folder in the place of an earlier one."""
+        if self.path.exists():
             shutil.rmtree(self.path)
         for folder in ("weights", "state", "samples", "plots"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)

@@ -75,15 +75,17 @@ def train(
         folder = RunFolder(path)
         if resume:
             folder.open()
-        elif group.leads:
-            folder.create(overwrite=overwrite)
-        group.wait()
+        else:
+            folder.check_free(overwrite=overwrite)
         plan, network = _prepare(task, config, folder, device, group, stop, report, strict)
         state = load_state(folder) if resume else None
         if state is not None:
             check_same_data(state, plan.train.fingerprint, allow=allow_data_change)
+        if group.leads and not resume:
+            folder.create()
         if group.leads and state is None:
             _write_beginning(plan, config)
+        group.wait()
         report.line(_overview(task, config, plan, network))
         fit(plan, network, state, read_metrics(folder) if resume else [])
         if group.leads:

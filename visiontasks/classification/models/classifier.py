@@ -21,19 +21,30 @@ class Classifier(nn.Module):
         class_weights: (K,) weight of each class in the loss, mean 1 over the training pictures.
         label_smoothing: share of the target that is spread over all classes, in [0, 1].
             Source: Szegedy et al. 2016 (arXiv 1512.00567, section 7).
+        mirror: in evaluation mode average the logits of a picture and its mirror image.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, backbone: nn.Module, head: nn.Module, class_weights: Tensor | None, label_smoothing: float
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        class_weights: Tensor | None,
+        label_smoothing: float,
+        *,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone, self.head, self.label_smoothing = backbone, head, label_smoothing
+        self.backbone, self.head = backbone, head
+        self.label_smoothing, self.mirror = label_smoothing, mirror
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
         logits: Tensor = self.head(self.backbone(batch.images))
+        if self.mirror and not self.training:
+            mirrored: Tensor = self.head(self.backbone(batch.images.flip(3)))
+            return (logits + mirrored) / 2
         return logits
 
     def loss(self, raw: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -280,10 +280,10 @@ def _show(value: Any) -> str:
 
 
 def read_config(path: Path) -> Path:
-    """Resolve the path of a config: as typed, or inside the package (`configs/...` works anywhere)."""
-    if path.exists():
-        return path
-    bundled = Path(__file__).parent / path
-    if path.parts[:1] == ("configs",) and bundled.exists():
-        return bundled
+    """Resolve the path of a config: as typed, or a recipe of the package (`configs/...` works anywhere)."""
+    package = Path(__file__).parent
+    if not path.exists() and path.parts[:1] == ("configs",):
+        for root in (package, package.parent):  # a wheel has the recipes inside, a checkout beside
+            if (root / path).exists():
+                return root / path
     return path

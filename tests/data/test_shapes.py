@@ -189,7 +189,7 @@ def test_splits_are_different_pictures(drawn):
 def test_a_drawn_folder_is_drawn_anew_only_when_asked(tmp_path):
     out = tmp_path / "shapes"
     draw_shapes(out, "segmentation", 18, 0, size=(32, 32))
-    with pytest.raises(UsageError, match=r"shapes with drawn shapes; choose another or overwrite"):
+    with pytest.raises(UsageError, match=r"shapes with drawn shapes; choose another, or --overwrite"):
         draw_shapes(out, "classification", 18, 0, size=(32, 32))
     draw_shapes(out, "classification", 18, 0, size=(32, 32), overwrite=True)
     assert {path.name for path in out.iterdir()} == {

@@ -96,7 +96,7 @@ def test_row_42_killed_while_saving_the_last_checkpoint_loads(tmp_path):
 
 
 def test_row_49_two_processes_equal_one_on_uneven_shards(write_config, tmp_path):
-    """A network without batch statistics, dropout or mixup: the same losses; the same metrics to the digit."""
+    """Without batch statistics, dropout and mixup: the same losses; the same metrics to the digit."""
     settings = {
         "augment": {"mixup": 0},
         "model": {"backbone": "alexnet", "options": {}, "dropout": 0},

@@ -57,7 +57,8 @@ def test_the_receipt_says_what_was_taken(trained):
     count = len(model.network.state_dict())
     assert line.endswith(f"{count} tensors matched")
     assert all(
-        torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), model.network.state_dict().values())
+        torch.equal(a, b)
+        for a, b in zip(fresh.state_dict().values(), model.network.state_dict().values(), strict=True)
     )
     renamed = model.classes.renamed({"circle": "disc"})
     line = initialise(fresh, str(trained), TASK, renamed)
@@ -72,5 +73,5 @@ def test_weights_of_another_backbone_are_refused(write_config, tmp_path, trained
 
 
 def test_weights_that_do_not_exist_are_named(write_config, tmp_path):
-    with pytest.raises(UsageError, match="nowhere.safetensors"):
+    with pytest.raises(UsageError, match=r"nowhere\.safetensors"):
         api.train(write_config(), {"model.weights": "nowhere.safetensors"}, out=tmp_path / "run")

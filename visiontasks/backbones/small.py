@@ -47,7 +47,7 @@ def _conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class Stage(nn.Module):
-    """(B, inputs, H, W) -> (B, outputs, H // 2, W // 2): one convolution shrinks, a second adds to the first."""
+    """(B, inputs, H, W) -> (B, outputs, H // 2, W // 2): one convolution shrinks, a second adds to it."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

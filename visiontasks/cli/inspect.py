@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from typing import Any
 
 import click
@@ -22,6 +23,8 @@ from visiontasks.errors import UsageError
 def command(network: str, size: str | None, all_layers: bool, as_json: bool) -> None:
     """Layer table: output size, kernel, stride, parameters, receptive field, multiply-adds.
 
+    A BACKBONE is shown with the classifier that it was published with (1000 classes).
+
     \b
     visiontasks inspect resnet50
     visiontasks inspect runs/classification/cifar10 --size 64x64
@@ -31,7 +34,7 @@ def command(network: str, size: str | None, all_layers: bool, as_json: bool) -> 
     from visiontasks.ops.layers import layer_table
 
     if network in backbones.names() or network.startswith(backbones.TIMM_PREFIX):
-        table = layer_table(backbones.build_backbone(network), wanted or (224, 224))
+        table = layer_table(_whole_network(network), wanted or (224, 224))
     else:
         from visiontasks import api
         from visiontasks.types import Batch, ImageInfo
@@ -44,6 +47,21 @@ def command(network: str, size: str | None, all_layers: bool, as_json: bool) -> 
         click.echo(json.dumps(table.to_json()))
         return
     _print(network, table, all_layers)
+
+
+def _whole_network(name: str) -> Any:
+    """A backbone with the classifier that it was published with (1000 classes); no weights are made."""
+    import torch
+
+    from visiontasks import backbones
+
+    with torch.device("meta"):
+        backbone = backbones.build_backbone(name)
+        if name.startswith(backbones.TIMM_PREFIX):
+            return backbone
+        return torch.nn.Sequential(
+            OrderedDict(backbone=backbone, head=backbones.build_classifier_head(name, backbone, 1000))
+        )
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -75,7 +93,7 @@ def _print(name: str, table: Any, all_layers: bool) -> None:
     ):
         grid.add_column(column, justify="left" if column in ("layer", "kind") else "right")
     for row in table.rows:
-        if all_layers or row.parameters or row.kernel is not None:
+        if all_layers or row.parameters or row.kernel is not None or row.kind == "cat":
             grid.add_row(
                 row.name,
                 row.kind,

@@ -97,7 +97,7 @@ def _make_room(out: Path, overwrite: bool) -> None:
         raise UsageError(f"expected an empty folder, found {out} with files of yours; choose another")
     if not overwrite:
         raise UsageError(
-            f"expected an empty folder, found {out} with drawn shapes; choose another or overwrite"
+            f"expected an empty folder, found {out} with drawn shapes; choose another, or --overwrite"
         )
     for entry in out.iterdir():
         if entry.is_dir() and not entry.is_symlink():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 from collections.abc import Sequence
@@ -106,6 +107,21 @@ def cpu_flags() -> frozenset[str]:
         return frozenset()
     lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
     return frozenset(next(lines, ":").partition(":")[2].split())
+
+
+def keep_freed_memory() -> None:
+    """Have glibc's malloc keep what is freed, for the next picture or layer, instead of handing it back.
+
+    A page that is handed back costs a page fault when it is used again: with it, reading 640x480 JPEGs takes
+    half the time and training some 7% less (`tools/bench/memory.py`). Does nothing on other systems.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    trim_threshold, mmap_max = -1, -4  # names of malloc.h
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_max, 0)
 
 
 def num_cores() -> int:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from visiontasks.engine.device import keep_freed_memory
 from visiontasks.errors import DataError, ImageError, RunError, VisionTasksError
 from visiontasks.ledger import Entry
 from visiontasks.types import Batch, Example, Sample, Source, Transform
@@ -153,6 +154,7 @@ def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)  # OpenCV's own threads hang after a fork
+    keep_freed_memory()
 
 
 def build_loader(

@@ -18,7 +18,7 @@ from visiontasks.engine.checkpoint import (
     load_state,
     read_metrics,
 )
-from visiontasks.engine.device import Device, choose_device, environment
+from visiontasks.engine.device import Device, choose_device, environment, keep_freed_memory
 from visiontasks.engine.distributed import Group, processes
 from visiontasks.engine.evaluate import evaluate
 from visiontasks.engine.fit import Plan, fit
@@ -40,7 +40,7 @@ from visiontasks.io.images import encode
 from visiontasks.plots import plot_curves
 from visiontasks.types import Task, Transform
 
-SAMPLES = 24  # pictures drawn as the network is fed with them, at the start of a run
+SAMPLES = 25  # pictures drawn as the network is fed with them, at the start of a run
 
 
 def train(
@@ -69,6 +69,7 @@ def train(
         UsageError: the folder exists (or does not, to resume), the device does not exist.
         DataError, WeightsError, RunError, Interrupted: see `fit`.
     """
+    keep_freed_memory()
     device = choose_device(config.train.device, config.train.precision)
     with processes(device.device.type) as group, stop_signals() as stop:
         report = report if report is not None and group.leads else Report(speaks=group.leads)

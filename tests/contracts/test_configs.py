@@ -1,0 +1,57 @@
+"""Every recipe in configs/ is read, built and run one step, on small drawn data."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visiontasks import api
+from visiontasks.config import parse_config, to_yaml
+from visiontasks.data.shapes import draw_shapes
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+
+
+def test_there_are_recipes():
+    assert len(RECIPES) >= 4
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    root = tmp_path_factory.mktemp("recipes") / "shapes"
+    draw_shapes(root, "classification", 18, 0, size=(32, 32))
+    return root
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_how_and_runs_a_step(path, drawn, tmp_path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("visiontasks train" in line for line in header)
+    assert any("minute" in line for line in header)
+    small = {
+        "data.root": str(drawn),
+        "data.test": "test",
+        "data.per_class": None,
+        "train.epochs": 1,
+        "train.batch_size": 2,
+        "train.workers": 0,
+        "train.schedule.warmup": 0,
+    }
+    size = yaml.safe_load(path.read_text())["input"]["size"]
+    if max(size) > 64:
+        small["input.size"] = [32, 32]
+        small["augment.pad_crop"] = 2
+    run = api.train(path, small, out=tmp_path / "run")
+    assert (run / "weights" / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_resolved_recipe_reads_back_to_itself(path):
+    _, config = api.load_config(path, {})
+    assert parse_config(type(config), yaml.load(to_yaml(config), yaml.BaseLoader), file="again") == config
+
+
+def test_recipes_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task, config = api.load_config(Path("configs/classification/cifar10.yaml"), {})
+    assert (task.name, config.name) == ("classification", "cifar10")

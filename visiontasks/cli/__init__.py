@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
-from typing import Any, Final
+from typing import Final, NoReturn
 
 import click
 
 from visiontasks import __version__
-from visiontasks.errors import VisionTasksError
+from visiontasks.errors import UsageError, VisionTasksError, unknown_name
 
 VERBS: Final = {  # verb -> (module, one line for the overview)
     "classify": ("classify", "Say what is on pictures."),
@@ -34,6 +36,13 @@ class Verbs(click.Group):
         command: click.Command = importlib.import_module(f"visiontasks.cli.{VERBS[cmd_name][0]}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS:
+            raise UsageError(unknown_name("command", args[0], VERBS))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
@@ -52,11 +61,21 @@ def visiontasks() -> None:
     """
 
 
-def main() -> Any:
+def main() -> NoReturn:
     """Run the command line; an error of the user's becomes one line on stderr and its exit code."""
     try:
-        visiontasks(prog_name="visiontasks")
+        code = visiontasks(prog_name="visiontasks", standalone_mode=False)
     except VisionTasksError as error:
         for line in str(error).splitlines():
             click.echo(f"visiontasks: {line}", err=True)
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("visiontasks: stopped", err=True)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # whoever read our output went away (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    sys.exit(code if isinstance(code, int) else 0)

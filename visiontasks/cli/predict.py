@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from visiontasks.errors import UsageError
+from visiontasks.errors import Interrupted, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,6 +73,7 @@ def run_prediction(
     paths = list_inputs(images)
     from visiontasks import api
     from visiontasks.engine.results import ResultFolder, next_free_folder
+    from visiontasks.engine.signals import stop_signals
 
     model = api.load(
         weights or default_model(task), task=task, device=device, precision=precision, options=options
@@ -89,17 +90,21 @@ def run_prediction(
         draw=not no_draw,
     )
     began = time.perf_counter()
-    for predicted in model.stream(paths, batch_size, max_pixels):
-        if predicted.fault is not None:
-            if strict:
-                raise predicted.fault
-            results.skip(str(predicted.name), predicted.fault)
-            click.echo(f"skipped: {predicted.fault}", err=True)
-            continue
-        assert predicted.image is not None
-        results.add(str(predicted.name), predicted.image, predicted.prediction)
-        found = model.task.describe(predicted.prediction, model.classes)
-        click.echo(f"{predicted.name}  {found}  {predicted.milliseconds:.0f} ms", err=as_json)
+    with stop_signals() as stop:
+        for predicted in model.stream(paths, batch_size, max_pixels):
+            if predicted.fault is not None:
+                if strict:
+                    raise predicted.fault
+                results.skip(str(predicted.name), predicted.fault)
+                click.echo(f"skipped: {predicted.fault}", err=True)
+            else:
+                assert predicted.image is not None
+                results.add(str(predicted.name), predicted.image, predicted.prediction)
+                found = model.task.describe(predicted.prediction, model.classes)
+                click.echo(f"{predicted.name}  {found}  {predicted.milliseconds:.0f} ms", err=as_json)
+            if stop.signum:
+                path = results.close()
+                raise Interrupted(stop.signum, f"{path} holds the {len(results.records)} pictures so far")
     path = results.close()
     if as_json:
         click.echo(json.dumps(results.content()))

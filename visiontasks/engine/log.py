@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visiontasks.engine.checkpoint import RunFolder
+from visiontasks.errors import RunError
 from visiontasks.io.files import write_atomic
 
 QUIET_SECONDS = 30.0  # between two lines of progress where the output is no terminal
@@ -36,10 +37,15 @@ class MetricsLog:
             self.board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=len(kept))
 
     def write(self, row: Mapping[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(row))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: could not be written ({error.strerror}); free some space"
+            ) from error
         if self.board is not None:
             for name, value in row.items():
                 if isinstance(value, float) and "/" not in name.removeprefix("train/").removeprefix("val/"):

@@ -91,7 +91,10 @@ def open_model(
     )
     receipt = check_tensors(network.state_dict(), tensors)
     if not receipt.complete:
-        raise WeightsError(f"{name}: expected the tensors of its own model record, found {receipt.summary()}")
+        raise WeightsError(
+            f"{name}: expected the tensors of its own model record, found {receipt.summary()}; "
+            "use the version of visiontasks that wrote it, or train anew"
+        )
     network.load_state_dict(dict(tensors))
     device.place(network).eval()
     input = parse_config(section_model(task.config, "input"), record.input, file=name)

@@ -119,7 +119,9 @@ def _resumed_config(given: Any, folder: Path) -> Any:
         raise UsageError(f"expected a run to resume at {folder}, found none; start it without --resume")
     run = flatten(load_config(path, {})[1].model_dump(mode="json"))
     new = flatten(given.model_dump(mode="json"))
-    different = {key: value for key, value in new.items() if run.get(key) != value}
+    absent = object()
+    keys = [*run, *(key for key in new if key not in run)]
+    different = {key: new.get(key) for key in keys if run.get(key, absent) != new.get(key, absent)}
     faults = [
         f"{path}: expected {key} = {run.get(key)!r} as the run began, found {value!r}; "
         "restore it, or start a new run with --overwrite or -o"
@@ -289,13 +291,16 @@ def measure(
     """
     from visiontasks.engine.distributed import Group
     from visiontasks.engine.evaluate import evaluate as run_evaluation
+    from visiontasks.engine.loader import lost_workers
     from visiontasks.engine.log import Report
-    from visiontasks.engine.results import write_measurements
+    from visiontasks.engine.results import make_result_folder, write_measurements
     from visiontasks.engine.signals import stop_signals
 
+    if out is not None:
+        make_result_folder(Path(out))
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
     source = task.open_source(_data_section(model, data, map_class or {}), split, strict, opened.classes)
-    with stop_signals() as stop:
+    with stop_signals() as stop, lost_workers():
         measured = run_evaluation(
             task,
             opened.network,
@@ -333,8 +338,10 @@ def compare(
     Raises:
         DataError: a file or record is wrong, or the two do not fit together.
     """
-    from visiontasks.engine.results import write_measurements
+    from visiontasks.engine.results import make_result_folder, write_measurements
 
+    if out is not None:
+        make_result_folder(Path(out))
     found = load_task(task)
     evaluator = found.compare(truth, predictions, options)
     numbers = evaluator.compute()
@@ -355,5 +362,6 @@ def _data_section(model: Model[Any], data: str | Path | None, map_class: Mapping
             raise UsageError(f"{file} does not say which data it was trained with; give --data DATA.yaml")
         values = dict(config["data"])
     if map_class:
-        values = {**values, "classes": dict(map_class)}
+        named = values.get("classes")
+        values = {**values, "classes": {**(named if isinstance(named, Mapping) else {}), **map_class}}
     return parse_config(section_model(model.task.config, "data"), values, file=file, lines=lines)

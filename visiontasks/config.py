@@ -104,7 +104,7 @@ class TrainConfig(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     workers: int | None = Field(
-        None, ge=0, description="processes that prepare pictures; null = by the machine"
+        None, ge=0, le=64, description="processes that prepare pictures; null = by the machine"
     )
     checkpoint_minutes: float = Field(5.0, gt=0, description="minutes between saves of the run's state")
     max_skip: Fraction = Field(0.01, description="largest share of pictures that may be unusable")
@@ -114,7 +114,7 @@ class RunConfig(Section):
     """The parts that every task's config has; a task adds data, input, augment, model and loss."""
 
     name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run's folder")
-    seed: int = Field(0, ge=0, description="of weights, order and augmentation")
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights, order and augmentation")
     train: TrainConfig = TrainConfig()
 
 

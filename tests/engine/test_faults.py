@@ -13,7 +13,7 @@ from visiontasks import api
 from visiontasks.classification.datasets import labelled_images
 from visiontasks.classification.models.classifier import Classifier
 from visiontasks.engine.fit import _use_batch_statistics
-from visiontasks.errors import DataError, RunError
+from visiontasks.errors import DataError, RunError, UsageError
 
 
 def test_row_47_a_loss_that_is_not_finite_stops_with_the_pictures_and_keeps_the_weights(
@@ -95,11 +95,15 @@ def test_too_many_unreadable_pictures_stop_the_run(write_config, tmp_path, broke
         api.train(write_config(data={"root": str(data)}), out=tmp_path / "run")
 
 
-def test_strict_stops_at_the_first_unreadable_picture(write_config, tmp_path, broken_data):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_strict_stops_at_the_first_unreadable_picture(workers, write_config, tmp_path, broken_data):
     data, picture = broken_data
     with pytest.raises(DataError, match="--strict") as caught:
         api.train(
-            write_config(data={"root": str(data)}), {"train.max_skip": 1}, out=tmp_path / "run", strict=True
+            write_config(data={"root": str(data)}),
+            {"train.max_skip": 1, "train.workers": workers},
+            out=tmp_path / "run",
+            strict=True,
         )
     assert picture.name in str(caught.value)
 
@@ -150,7 +154,12 @@ def test_early_stopping_and_monitoring_the_loss(write_config, tmp_path):
     }
     run = api.train(write_config(augment={"mixup": 0}), {**settings, "train.ema": 0}, out=tmp_path / "run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert len(rows) < 9
+    losses = [row["val/loss"] for row in rows]
+    assert len(rows) == losses.index(min(losses)) + 3 < 9  # the best one, and two that were not better
+    api.train(out=run, resume=True)
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == len(rows)  # a resume does not train on
+    with pytest.raises(UsageError, match="unknown metric 'top11'; did you mean 'top1'"):
+        api.train(write_config(), {"train.monitor": "top11"}, out=tmp_path / "other")
 
 
 def test_without_validation_the_last_weights_are_the_best(write_config, tmp_path):

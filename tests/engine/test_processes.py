@@ -19,9 +19,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 def start(*arguments, launcher=()):
     command = [sys.executable, *launcher, "-m", "visiontasks", *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=ENVIRONMENT, text=True, start_new_session=True, **pipes)
 
 
 def wait_for(condition, process, seconds=90):
@@ -42,7 +41,7 @@ def test_row_44_a_signal_in_training_saves_and_exits_with_its_code(signum, code,
     run = tmp_path / "run"
     process = start("train", write_config(train={"epochs": 1000}), "-o", run, "--set", "train.workers=1")
     wait_for(lambda: num_rows(run) >= 2, process)
-    process.send_signal(signum)
+    os.killpg(process.pid, signum)  # as launchers and terminals do: the workers hear it too
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     assert said.splitlines()[-1].startswith("visiontasks: SIG")

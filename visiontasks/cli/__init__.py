@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from typing import Final, NoReturn
 
 import click
@@ -78,4 +79,7 @@ def main() -> NoReturn:
     except BrokenPipeError:  # whoever read our output went away (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except Exception:  # a fault of ours: 1 would say that some inputs were skipped
+        traceback.print_exc()
+        sys.exit(4)
     sys.exit(code if isinstance(code, int) else 0)

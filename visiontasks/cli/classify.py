@@ -11,10 +11,7 @@ from visiontasks.cli.predict import prediction_options, run_prediction
 
 @click.command("classify")
 @prediction_options(formats=("json", "csv"))
-@click.option(
-    "--top", default=3, show_default=True, type=click.IntRange(1), help="Classes a picture on the terminal."
-)
-def command(top: int, **options: Any) -> None:
+def command(**options: Any) -> None:
     """Say what is on each picture: IMAGES are files, folders or globs.
 
     \b

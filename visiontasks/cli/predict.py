@@ -79,7 +79,7 @@ def run_prediction(
         weights or default_model(task), task=task, device=device, precision=precision, options=options
     )
     folder = Path(out) if out else next_free_folder(Path("runs") / model.task.verb)
-    if any(folder.resolve() == path.resolve().parent for path in paths):
+    if any(folder.resolve() in (path.resolve().parent, path.parent.resolve()) for path in paths):
         raise UsageError(f"the results' folder {folder} holds inputs; choose another with -o")
     results = ResultFolder(
         folder,

@@ -82,10 +82,14 @@ def load_state(folder: RunFolder) -> dict[str, Any] | None:
     Raises: WeightsError when the file is damaged or of another version.
     """
     if not folder.state.exists():
+        if read_metrics(folder):
+            raise WeightsError(
+                f"{folder.state}: expected the run's state, found none; start anew with --overwrite"
+            )
         return None
     try:
         state = torch.load(folder.state, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(
             f"{folder.state}: expected a run's state, found a damaged file ({reason})"

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
+
+from visiontasks.errors import UsageError
 
 V = TypeVar("V")
 
@@ -42,6 +45,12 @@ class Group:
         dist.all_gather_object(values, value, group=_cpu_group())
         return values
 
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give every process the batch statistics of the first, so that all of them measure one model."""
+        if self.world > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)
+
     def wait(self) -> None:
         """Return when all processes have come here."""
         self.gather(None)
@@ -65,6 +74,12 @@ def processes(device_type: str) -> Iterator[Group]:
         yield Group()
         return
     group = Group(int(os.environ["RANK"]), world, int(os.environ["LOCAL_RANK"]))
+    if device_type == "cuda":
+        if group.local_rank >= torch.cuda.device_count():
+            raise UsageError(
+                f"expected a GPU a process, found {torch.cuda.device_count()}; lower --nproc_per_node"
+            )
+        torch.cuda.set_device(group.local_rank)
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
     _control.append(dist.new_group(backend="gloo"))
     try:

@@ -9,7 +9,7 @@ import torch
 
 from visiontasks.engine.device import Device, default_workers
 from visiontasks.engine.distributed import Group
-from visiontasks.engine.loader import Pictures, build_loader, checked, evaluation_keys
+from visiontasks.engine.loader import Always, Pictures, build_loader, checked, evaluation_keys
 from visiontasks.engine.log import Report
 from visiontasks.engine.signals import Stop
 from visiontasks.errors import Interrupted
@@ -74,7 +74,7 @@ def evaluate(
     """
     evaluator = task.build_evaluator(source.classes)
     keys = evaluation_keys(len(source), batch_size, group.rank, group.world)
-    pictures = Pictures(source, lambda _: transform, seed=0, replace=False)
+    pictures = Pictures(source, Always(transform), seed=0, replace=False)
     workers = default_workers(setting.device) if workers is None else workers
     loader = build_loader(
         pictures,
@@ -101,9 +101,11 @@ def evaluate(
                 break
     if signum := group.any(stop.signum):
         raise Interrupted(signum, "evaluation stopped")
+    for entries in group.gather(list(source.ledger.entries)):
+        source.ledger.extend(entries)
     source.ledger.check_skips(len(source), max_skip)
-    for rank, (other, other_loss, other_images) in enumerate(group.gather((evaluator, loss_sum, images))):
-        if rank != group.rank:
-            evaluator.merge(other)
-            loss_sum, images = loss_sum + other_loss, images + other_images
+    (evaluator, loss_sum, images), *others = group.gather((evaluator, loss_sum, images))
+    for other, other_loss, other_images in others:  # in the order of ranks: every process gets the same sums
+        evaluator.merge(other)
+        loss_sum, images = loss_sum + other_loss, images + other_images
     return Measured({"loss": loss_sum / images if images else float("nan"), **evaluator.compute()}, evaluator)

@@ -24,8 +24,10 @@ from visiontasks.engine.loader import Batches, Pictures, build_loader, checked
 from visiontasks.engine.log import MetricsLog, Report, duration
 from visiontasks.engine.optim import MovingAverage, build_optimizer, learning_rate_factor, set_learning_rate
 from visiontasks.engine.signals import Stop
-from visiontasks.errors import Interrupted, RunError
+from visiontasks.errors import Interrupted, RunError, UsageError, unknown_name
 from visiontasks.types import Batch, Source, Task, Transform
+
+LOWER_IS_BETTER = ("loss", "log_loss", "ECE")  # metrics that `train.monitor` wants small
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ class Run:
         self.plan, self.network = plan, network
         self.optimizer = build_optimizer(network, plan.config.optimizer)
         self.average = MovingAverage(network, plan.config.ema) if plan.config.ema else None
-        self.scaler = torch.amp.GradScaler(enabled=plan.setting.device.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(
+            plan.setting.device.device.type, enabled=plan.setting.device.precision == "fp16"
+        )
         self.position = Position()
         self.saved_at = time.monotonic()
 
@@ -96,6 +100,10 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.position = Position(**state["position"])
+        if (
+            not self.plan.group.leads
+        ):  # the sums are over all processes' pictures when the first saved its own
+            self.position.loss_sums, self.position.images = {}, 0
         self.network.load_state_dict(state["network"])
         if self.average:
             self.average.load_state_dict(state["average"])
@@ -137,6 +145,7 @@ def fit(plan: Plan, network: nn.Module, state: Mapping[str, Any] | None, rows: l
         DataError: too many pictures are unreadable, or a label is wrong.
     """
     run, config = Run(plan, network), plan.config
+    _check_monitor(plan)
     if state is not None:
         run.load_state_dict(state)
     rows = [row for row in rows if row["epoch"] <= run.position.epoch]
@@ -154,11 +163,12 @@ def fit(plan: Plan, network: nn.Module, state: Mapping[str, Any] | None, rows: l
         workers=default_workers(plan.setting.device) if config.workers is None else config.workers,
         pin_memory=plan.setting.device.device.type == "cuda",
     )
-    while run.position.epoch < config.epochs:
+    while run.position.epoch < config.epochs and not _is_exhausted(run):
         began = time.monotonic()
         images_per_second = _train_epoch(run, step_module, loader, batches)
+        plan.group.share_buffers(run.evaluated)
         row = _epoch_row(run, images_per_second)
-        measured = _validate(run) if plan.val and _is_due(run.position.epoch, config) else None
+        measured = _validate(run) if plan.val is not None and _is_due(run.position.epoch, config) else None
         improved = _note_best(run, measured)
         run.position = Position(
             run.position.epoch + 1,
@@ -175,9 +185,15 @@ def fit(plan: Plan, network: nn.Module, state: Mapping[str, Any] | None, rows: l
             log.write({**row, "seconds": round(time.monotonic() - began, 1)})
         run.save()
         plan.report.line(_epoch_line(row, config, time.monotonic() - began, improved))
-        if config.early_stopping and run.position.evaluations_since_best >= config.early_stopping:
-            plan.report.line(f"stopped early: no better validation in {config.early_stopping}")
-            return
+    if _is_exhausted(run):
+        plan.report.line(f"stopped early: no better validation in {config.early_stopping}")
+
+
+def _check_monitor(plan: Plan) -> None:
+    """Raises: UsageError when there is no metric of that name."""
+    names = ["loss", *plan.task.build_evaluator(plan.train.classes).compute()]
+    if plan.config.monitor is not None and plan.config.monitor not in names:
+        raise UsageError(f"train.monitor: {unknown_name('metric', plan.config.monitor, names)}")
 
 
 def _train_epoch(run: Run, step_module: Any, loader: Any, batches: Batches) -> float:
@@ -204,6 +220,8 @@ def _train_epoch(run: Run, step_module: Any, loader: Any, batches: Batches) -> f
                 position.loss_sums[name] = position.loss_sums.get(name, 0.0) + value * loaded.images
             meter.advance(loaded.images * plan.group.world, f"loss {sum(losses.values()):.3f}")
             _save_if_asked(run)
+        for entries in plan.group.gather(list(plan.train.ledger.entries)):
+            plan.train.ledger.extend(entries)
         plan.train.ledger.check_skips(len(plan.train), config.max_skip)
         return meter.images_per_second
 
@@ -299,6 +317,11 @@ def _save_if_asked(run: Run) -> None:
         raise Interrupted(signum, f"the run's state is saved; go on with --resume -o {plan.folder.path}")
 
 
+def _is_exhausted(run: Run) -> bool:
+    patience = run.plan.config.early_stopping
+    return patience > 0 and run.position.evaluations_since_best >= patience
+
+
 def _is_due(epoch: int, config: TrainConfig) -> bool:
     return (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs
 
@@ -337,8 +360,8 @@ def _note_best(run: Run, measured: Measured | None) -> bool:
     if measured is None:
         return False
     name = config.monitor or run.plan.task.headline
-    value = measured.numbers.get(name, math.nan)
-    score = -value if name == "loss" else value
+    value = measured.numbers[name]
+    score = -math.inf if math.isnan(value) else -value if name in LOWER_IS_BETTER else value
     if score > position.best or position.best_epoch < 0:
         position.best, position.best_epoch, position.evaluations_since_best = score, position.epoch, 0
         return True

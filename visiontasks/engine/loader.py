@@ -7,9 +7,11 @@ are raised, or counted, in the main process.
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +80,10 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
                 rng = np.random.default_rng([self.seed, PICTURE, epoch, at])
                 return self.transform_at(epoch)(sample, rng, self.fetch), None
             except ImageError as error:
-                self.source.ledger.add("skipped", *_file_and_reason(error))
+                try:
+                    self.source.ledger.add("skipped", *_file_and_reason(error))
+                except DataError as strict:
+                    return None, strict
             except VisionTasksError as error:
                 return None, error
         if not self.replace:
@@ -95,6 +100,16 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
 def _file_and_reason(error: ImageError) -> tuple[str, str]:
     file, _, reason = str(error).partition(": ")
     return (file, reason) if reason else ("", file)
+
+
+class Always:
+    """One transform for every epoch."""
+
+    def __init__(self, transform: Transform[Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, epoch: int) -> Transform[Any]:
+        return self.transform
 
 
 class Collate:
@@ -153,6 +168,8 @@ def evaluation_keys(size: int, batch_size: int, rank: int, world: int) -> list[l
 def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # so does SIGTERM from a launcher
     cv2.setNumThreads(0)  # OpenCV's own threads hang after a fork
     keep_freed_memory()
 
@@ -178,12 +195,36 @@ def build_loader(
     )
 
 
+LOST_WORKER = "DataLoader worker (pid"  # how torch's message begins
+
+
+@contextmanager
+def lost_workers() -> Iterator[None]:
+    """Turn torch's message that a worker died, which comes wherever the main process is, into ours.
+
+    Raises: RunError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(LOST_WORKER):
+            raise
+        raise _lost(error) from error
+
+
+def _lost(error: Exception) -> RunError:
+    cause = str(error).splitlines()[0]
+    return RunError(
+        f"a process that prepares pictures ended: {cause}; if memory ran out, lower train.workers"
+    )
+
+
 def checked(loader: DataLoader[Any], source: Source[Any]) -> Iterator[Loaded]:
     """Pass on what the workers loaded; enter what they skipped into the ledger, raise the faults they met.
 
     Raises:
         DataError: a record of the data set is wrong.
-        RunError: a worker was killed.
+        RunError: a worker was killed (`lost_workers` catches what torch says of it elsewhere).
     """
     iterator = iter(loader)
     while True:
@@ -191,13 +232,8 @@ def checked(loader: DataLoader[Any], source: Source[Any]) -> Iterator[Loaded]:
             loaded: Loaded = next(iterator)
         except StopIteration:
             return
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ConnectionError) as error:
-            if "worker" not in str(error) and isinstance(error, RuntimeError):
-                raise
-            cause = str(error).splitlines()[0]
-            raise RunError(
-                f"a process that prepares pictures ended: {cause}; if memory ran out, lower train.workers"
-            ) from error
+        except (pickle.UnpicklingError, EOFError, ConnectionError) as error:
+            raise _lost(error) from error
         if loaded.fault is not None:
             raise loaded.fault
         source.ledger.extend(loaded.entries)

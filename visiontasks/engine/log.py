@@ -34,7 +34,7 @@ class MetricsLog:
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=len(kept))
+            self.board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=len(kept) + 1)
 
     def write(self, row: Mapping[str, Any]) -> None:
         try:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from visiontasks.classes import ClassMap
-from visiontasks.errors import ImageError, UsageError
+from visiontasks.errors import ImageError, RunError, UsageError
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
 from visiontasks.types import Evaluator, Image, Output, Task
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # formats that drawings are written in; others become PNG
+RESULTS = ("predictions.json", "metrics.json")  # a folder that has one is a command's own
 
 
 def next_free_folder(parent: Path) -> Path:
@@ -23,8 +24,29 @@ def next_free_folder(parent: Path) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise RunError(
+                f"{folder}: could not be made ({error.strerror}); choose another with -o"
+            ) from error
         return folder
     raise UsageError(f"{parent} is full; remove old results or choose -o")
+
+
+def make_result_folder(path: Path) -> None:
+    """Make a folder for results; an earlier command's results in it are replaced file by file.
+
+    Raises: UsageError when the folder holds anything else, or is a file; RunError when it can't be made.
+    """
+    try:
+        if path.exists() and not path.is_dir():
+            raise UsageError(
+                f"expected a folder for the results, found the file {path}; choose another with -o"
+            )
+        if path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in RESULTS):
+            raise UsageError(f"{path} holds other files; choose an empty or new folder with -o")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: could not be made ({error.strerror}); choose another with -o") from error
 
 
 class ResultFolder:
@@ -48,7 +70,7 @@ class ResultFolder:
         draw: bool,
     ) -> None:
         self.path, self.task, self.classes, self.model, self.draw = path, task, classes, model, draw
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_result_folder(path)
         self.names: set[str] = {"predictions.json"}
         self.records: list[dict[str, Any]] = []
         self.skipped: list[dict[str, str]] = []
@@ -88,9 +110,9 @@ class ResultFolder:
         stem, suffix = Path(name).stem, Path(name).suffix.lower()
         suffix = Path(name).suffix if suffix in DRAWN_SUFFIXES else ".png"
         free, number = f"{stem}{suffix}", 2
-        while free in self.names:
+        while free.casefold() in self.names:  # some file systems do not tell cases apart
             free, number = f"{stem}-{number}{suffix}", number + 1
-        self.names.add(free)
+        self.names.add(free.casefold())
         return free
 
 
@@ -98,7 +120,6 @@ def write_measurements(
     folder: Path, task: Task[Any, Any], numbers: Mapping[str, float], evaluator: Evaluator[Any, Any]
 ) -> None:
     """metrics.json (flat, with the protocol), tables.json and plots/ of one evaluation."""
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
     tables = evaluator.tables()
     for name, png in task.plots(tables).items():
         write_atomic(folder / "plots" / name, png)

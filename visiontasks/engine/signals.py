@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,9 @@ class Stop:
 def stop_signals() -> Iterator[Stop]:
     """Note the first signal instead of dying from it; the second has its usual effect."""
     stop = Stop()
+    if threading.current_thread() is not threading.main_thread():  # only the main one may handle signals
+        yield stop
+        return
 
     def note(signum: int, _: FrameType | None) -> None:
         stop.signum = signum

@@ -22,7 +22,7 @@ from visiontasks.engine.device import Device, choose_device, environment, keep_f
 from visiontasks.engine.distributed import Group, processes
 from visiontasks.engine.evaluate import evaluate
 from visiontasks.engine.fit import Plan, fit
-from visiontasks.engine.loader import Pictures, epoch_order
+from visiontasks.engine.loader import Pictures, epoch_order, lost_workers
 from visiontasks.engine.log import Report
 from visiontasks.engine.model_files import (
     initialise,
@@ -37,6 +37,7 @@ from visiontasks.engine.signals import Stop, stop_signals
 from visiontasks.errors import UsageError
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
+from visiontasks.ledger import Ledger
 from visiontasks.plots import plot_curves
 from visiontasks.types import Task, Transform
 
@@ -74,25 +75,34 @@ def train(
     with processes(device.device.type) as group, stop_signals() as stop:
         report = report if report is not None and group.leads else Report(speaks=group.leads)
         folder = RunFolder(path)
+        if group.world > 1 and device.device.type == "cuda":
+            device = Device(torch.device("cuda", group.local_rank), device.precision)
         if resume:
             folder.open()
         else:
             folder.check_free(overwrite=overwrite)
-        plan, network = _prepare(task, config, folder, device, group, stop, report, strict)
         state = load_state(folder) if resume else None
+        plan, network = _prepare(task, config, folder, device, group, stop, report, strict, state)
         if state is not None:
             check_same_data(state, plan.train.fingerprint, allow=allow_data_change)
+        group.wait()
         if group.leads and not resume:
             folder.create()
         if group.leads and state is None:
             _write_beginning(plan, config)
+        elif group.leads:
+            write_atomic(folder.config, to_yaml(config))
         group.wait()
         report.line(_overview(task, config, plan, network))
-        fit(plan, network, state, read_metrics(folder) if resume else [])
-        if group.leads:
-            _write_end(plan)
-        for line in plan.train.ledger.summary():
-            report.line(line)
+        try:
+            if state is not None and state["position"]["epoch"] >= config.train.epochs:
+                report.line(f"nothing to train: {state['position']['epoch']} epochs are done")
+            with lost_workers():
+                fit(plan, network, state, read_metrics(folder) if resume else [])
+            if group.leads:
+                _write_end(plan)
+        finally:
+            _tell_skipped(plan)
 
 
 def _prepare(
@@ -104,19 +114,21 @@ def _prepare(
     stop: Stop,
     report: Report,
     strict: bool,
+    state: Mapping[str, Any] | None,
 ) -> tuple[Plan, nn.Module]:
-    train_source = task.open_source(config.data, "train", strict, None)
+    began_with = None if state is None else ClassMap(tuple(state["classes"]))
+    train_source = task.open_source(config.data, "train", strict, began_with)
     val_source = None
     if has_split(config.data, "val"):
         val_source = task.open_source(config.data, "val", strict, train_source.classes)
-    if config.train.batch_size < group.world:
+    if min(config.train.batch_size, len(train_source)) < group.world:
         raise UsageError(
             f"expected train.batch_size of at least {group.world}, one a process, "
             f"found {config.train.batch_size}"
         )
     torch.manual_seed(config.seed)
     network = task.build_model(config.model, train_source.classes, config.loss, train_source)
-    if config.model.weights is not None:
+    if config.model.weights is not None and state is None:
         report.line(initialise(network, config.model.weights, task, train_source.classes))
     if config.train.transfer == "feature_extraction":
         from visiontasks.backbones import freeze
@@ -201,6 +213,17 @@ def _write_beginning(plan: Plan, config: Any) -> None:
         write_atomic(folder.path / "samples" / "train.png", encode(contact_sheet(drawn), ".png"))
 
 
+def _tell_skipped(plan: Plan) -> None:
+    """What could not be used as it was: counted on the terminal, listed in skipped.json."""
+    ledgers = {"train": plan.train.ledger, "val": plan.val.ledger if plan.val is not None else Ledger()}
+    for split, ledger in ledgers.items():
+        for line in ledger.summary():
+            plan.report.line(f"{split}: {line}")
+    if plan.group.leads and plan.folder.config.exists():
+        listed = {split: [str(entry) for entry in ledger.entries] for split, ledger in ledgers.items()}
+        write_json(plan.folder.path / "skipped.json", listed)
+
+
 def _write_end(plan: Plan) -> None:
     """Curves, and what the best weights measure on the validation split when read back from their file."""
     folder = plan.folder
@@ -222,7 +245,8 @@ def _write_end(plan: Plan) -> None:
         stop=plan.stop,
         report=plan.report,
     )
-    write_measurements(folder.path, plan.task, measured.numbers, measured.evaluator)
+    numbers = {name: value for name, value in measured.numbers.items() if name != "loss"}
+    write_measurements(folder.path, plan.task, numbers, measured.evaluator)  # the loss is in metrics.jsonl
     plan.report.line(
         f"best weights: {plan.task.headline} {measured.numbers[plan.task.headline]:.4f} on val; {folder.path}"
     )

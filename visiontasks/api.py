@@ -300,6 +300,7 @@ def measure(
         make_result_folder(Path(out))
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
     source = task.open_source(_data_section(model, data, map_class or {}), split, strict, opened.classes)
+    report.line(f"{model.name} on {split}: {len(source)} pictures, {opened.setting.device}")
     with stop_signals() as stop, lost_workers():
         measured = run_evaluation(
             task,
@@ -361,6 +362,8 @@ def _data_section(model: Model[Any], data: str | Path | None, map_class: Mapping
         if not isinstance(config, Mapping) or not isinstance(config.get("data"), Mapping):
             raise UsageError(f"{file} does not say which data it was trained with; give --data DATA.yaml")
         values = dict(config["data"])
+    for name in map_class.values():
+        model.classes.index(name)
     if map_class:
         named = values.get("classes")
         values = {**values, "classes": {**(named if isinstance(named, Mapping) else {}), **map_class}}

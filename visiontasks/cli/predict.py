@@ -65,7 +65,6 @@ def run_prediction(
     max_pixels: int,
     strict: bool,
     as_json: bool,
-    options: dict[str, float] | None = None,
 ) -> None:
     """Predict, print a line a picture, write the folder of results; exit 1 when pictures were skipped."""
     from visiontasks.io.files import list_inputs
@@ -75,9 +74,7 @@ def run_prediction(
     from visiontasks.engine.results import ResultFolder, next_free_folder
     from visiontasks.engine.signals import stop_signals
 
-    model = api.load(
-        weights or default_model(task), task=task, device=device, precision=precision, options=options
-    )
+    model = api.load(weights or default_model(task), task=task, device=device, precision=precision)
     folder = Path(out) if out else next_free_folder(Path("runs") / model.task.verb)
     if any(folder.resolve() in (path.resolve().parent, path.parent.resolve()) for path in paths):
         raise UsageError(f"the results' folder {folder} holds inputs; choose another with -o")

@@ -87,7 +87,7 @@ def _blotches(rng: np.random.Generator, height: int, width: int) -> Plane:
 
 def _gradient(rng: np.random.Generator, height: int, width: int) -> Plane:
     ramp = _along(height, width, rng.uniform(0, 2 * np.pi))
-    ramp = (ramp - ramp.min()) / (ramp.max() - ramp.min())
+    ramp = (ramp - np.min(ramp)) / np.ptp(ramp)
     return np.asarray(ramp + 0.06 * _cloud(rng, height, width, 0.25))
 
 
@@ -253,7 +253,7 @@ def draw_picture(
     """
     height, width = size
     colours = (_random_lab(rng, (4, 30)), _random_lab(rng, (4, 30)))
-    mix = np.clip(GROUNDS[rng.choice(list(GROUNDS))](rng, height, width), 0, 1)[..., None]
+    mix = np.clip(GROUNDS[str(rng.choice(list(GROUNDS)))](rng, height, width), 0, 1)[..., None]
     canvas = _to_rgb(colours[0]) * (1 - mix) + _to_rgb(colours[1]) * mix
     canvas *= 1 + 0.04 * _cloud(rng, height, width)[..., None]
 
@@ -350,6 +350,6 @@ def _area(polygon: Points) -> float:
 def _join_hole(outer: Points, hole: Points) -> Points:
     """One polygon out of an outline and a hole, through a slit where they are nearest."""
     gaps = np.square(outer[:, None] - hole[None]).sum(axis=-1)  # (N, M)
-    i, j = np.unravel_index(int(gaps.argmin()), gaps.shape)
+    i, j = np.unravel_index(int(np.argmin(gaps)), gaps.shape)
     around = np.roll(hole, -int(j), axis=0)
     return np.concatenate([outer[: i + 1], around, around[:1], outer[i:]])

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from visiontasks.errors import DataError, UsageError, WeightsError
-from visiontasks.io.files import read_document, remove_stale_temporaries, write_atomic, write_json
+from visiontasks.io.files import remove_stale_temporaries, write_atomic
 
 STATE_VERSION = 1
 
@@ -110,11 +110,6 @@ def check_same_data(state: Mapping[str, Any], fingerprint: str, *, allow: bool) 
         )
 
 
-def write_environment(folder: RunFolder, environment: Mapping[str, object], classes: list[str]) -> None:
-    write_json(folder.path / "env.json", environment)
-    write_json(folder.path / "classes.json", classes)
-
-
 def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, one an epoch; a line cut off by a crash is left out."""
     rows = []
@@ -125,11 +120,3 @@ def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 break
     return rows
-
-
-def load_run_config(folder: RunFolder) -> dict[str, Any]:
-    """The values of a run's resolved config."""
-    values = read_document(folder.config)
-    if not isinstance(values, dict):
-        raise DataError(f"{folder.config}: expected a run's config, found {type(values).__name__}")
-    return values

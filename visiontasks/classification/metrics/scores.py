@@ -103,7 +103,7 @@ def expected_calibration_error(confidences: Floats, correct: NDArray[np.bool_]) 
         return float("nan")
     counts, confidence, accuracy = reliability(confidences, correct)
     filled = counts > 0
-    return float((counts * np.abs(confidence - accuracy))[filled].sum() / counts.sum())
+    return float(np.sum((counts * np.abs(confidence - accuracy))[filled])) / int(np.sum(counts))
 
 
 def bootstrap_confusion(matrix: Ints, unpredicted: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:

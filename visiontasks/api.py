@@ -184,18 +184,20 @@ class Model(Generic[P]):
     def _run(
         self, images: Iterable[Any], batch_size: int, max_pixels: int = MAX_PIXELS
     ) -> Iterator[Predicted[Any]]:
+        from visiontasks.engine.faults import run_faults
         from visiontasks.engine.predict import predict as run_prediction
 
         transform = self.task.build_transform(self.opened.input, None, self.classes)
-        return run_prediction(
-            self.task,
-            self.opened.network,
-            images,
-            lambda image: _as_image(image, max_pixels),
-            transform,
-            self.opened.setting,
-            batch_size=batch_size,
-        )
+        with run_faults("lower --batch-size"):
+            yield from run_prediction(
+                self.task,
+                self.opened.network,
+                images,
+                lambda image: _as_image(image, max_pixels),
+                transform,
+                self.opened.setting,
+                batch_size=batch_size,
+            )
 
 
 def _as_image(image: Any, max_pixels: int) -> Image:
@@ -291,7 +293,7 @@ def measure(
     """
     from visiontasks.engine.distributed import Group
     from visiontasks.engine.evaluate import evaluate as run_evaluation
-    from visiontasks.engine.loader import lost_workers
+    from visiontasks.engine.faults import run_faults
     from visiontasks.engine.log import Report
     from visiontasks.engine.results import make_result_folder, write_measurements
     from visiontasks.engine.signals import stop_signals
@@ -301,7 +303,7 @@ def measure(
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
     source = task.open_source(_data_section(model, data, map_class or {}), split, strict, opened.classes)
     report.line(f"{model.name} on {split}: {len(source)} pictures, {opened.setting.device}")
-    with stop_signals() as stop, lost_workers():
+    with stop_signals() as stop, run_faults("lower --batch-size"):
         measured = run_evaluation(
             task,
             opened.network,

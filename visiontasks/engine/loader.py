@@ -11,7 +11,6 @@ import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from visiontasks.engine.device import keep_freed_memory
-from visiontasks.errors import DataError, ImageError, RunError, VisionTasksError
+from visiontasks.engine.faults import lost_worker
+from visiontasks.errors import DataError, ImageError, VisionTasksError
 from visiontasks.ledger import Entry
 from visiontasks.types import Batch, Example, Sample, Source, Transform
 
@@ -195,36 +195,12 @@ def build_loader(
     )
 
 
-LOST_WORKER = "DataLoader worker (pid"  # how torch's message begins
-
-
-@contextmanager
-def lost_workers() -> Iterator[None]:
-    """Turn torch's message that a worker died, which comes wherever the main process is, into ours.
-
-    Raises: RunError.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith(LOST_WORKER):
-            raise
-        raise _lost(error) from error
-
-
-def _lost(error: Exception) -> RunError:
-    cause = str(error).splitlines()[0]
-    return RunError(
-        f"a process that prepares pictures ended: {cause}; if memory ran out, lower train.workers"
-    )
-
-
 def checked(loader: DataLoader[Any], source: Source[Any]) -> Iterator[Loaded]:
     """Pass on what the workers loaded; enter what they skipped into the ledger, raise the faults they met.
 
     Raises:
         DataError: a record of the data set is wrong.
-        RunError: a worker was killed (`lost_workers` catches what torch says of it elsewhere).
+        RunError: a worker was killed (`run_faults` catches what torch says of it elsewhere).
     """
     iterator = iter(loader)
     while True:
@@ -233,7 +209,7 @@ def checked(loader: DataLoader[Any], source: Source[Any]) -> Iterator[Loaded]:
         except StopIteration:
             return
         except (pickle.UnpicklingError, EOFError, ConnectionError) as error:
-            raise _lost(error) from error
+            raise lost_worker(error) from error
         if loaded.fault is not None:
             raise loaded.fault
         source.ledger.extend(loaded.entries)

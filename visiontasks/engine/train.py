@@ -21,8 +21,9 @@ from visiontasks.engine.checkpoint import (
 from visiontasks.engine.device import Device, choose_device, environment, keep_freed_memory
 from visiontasks.engine.distributed import Group, processes
 from visiontasks.engine.evaluate import evaluate
+from visiontasks.engine.faults import run_faults
 from visiontasks.engine.fit import Plan, fit
-from visiontasks.engine.loader import Pictures, epoch_order, lost_workers
+from visiontasks.engine.loader import Pictures, epoch_order
 from visiontasks.engine.log import Report
 from visiontasks.engine.model_files import (
     initialise,
@@ -97,10 +98,10 @@ def train(
         try:
             if state is not None and state["position"]["epoch"] >= config.train.epochs:
                 report.line(f"nothing to train: {state['position']['epoch']} epochs are done")
-            with lost_workers():
+            with run_faults("lower train.batch_size, input.size or train.workers"):
                 fit(plan, network, state, read_metrics(folder) if resume else [])
-            if group.leads:
-                _write_end(plan)
+                if group.leads:
+                    _write_end(plan)
         finally:
             _tell_skipped(plan)
 

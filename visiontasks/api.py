@@ -233,10 +233,9 @@ def load(
     Raises:
         UsageError: no such model, device or option. WeightsError: the file is damaged or of another task.
     """
-    from visiontasks.engine.device import choose_device, keep_freed_memory
+    from visiontasks.engine.device import choose_device
     from visiontasks.engine.model_files import open_model, read_model
 
-    keep_freed_memory()
     wanted = load_task(task or "classification")
     tensors, record = read_model(str(name), wanted)
     found = load_task(record.task)

@@ -22,7 +22,10 @@ def main():
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--plain-malloc", action="store_true", help="leave malloc as it is")
     options = parser.parse_args()
+    if not options.plain_malloc:
+        keep_freed_memory()
     ours = Device(torch.device("cpu"), "bf16")
     print(environment(ours))
     images = torch.randn(options.batch, 3, options.size, options.size)
@@ -67,5 +70,4 @@ def make_step(name, device, images, labels):
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     main()

@@ -110,10 +110,10 @@ def cpu_flags() -> frozenset[str]:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc's malloc keep what is freed, for the next picture or layer, instead of handing it back.
+    """Have glibc's malloc keep what is freed, for the next layer, instead of handing it back.
 
-    A page that is handed back costs a page fault when it is used again: with it, reading 640x480 JPEGs takes
-    half the time and training some 7% less (`tools/bench/memory.py`). Does nothing on other systems.
+    A page that is handed back costs a page fault when it is used again; large activations are handed back
+    at every step. `tools/bench/training_speed.py --plain-malloc` is without. Other systems: does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from visiontasks.engine.device import keep_freed_memory
 from visiontasks.engine.faults import lost_worker
 from visiontasks.errors import DataError, ImageError, VisionTasksError
 from visiontasks.ledger import Entry
@@ -171,7 +170,6 @@ def _start_worker(_: int) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # so does SIGTERM from a launcher
     cv2.setNumThreads(0)  # OpenCV's own threads hang after a fork
-    keep_freed_memory()
 
 
 def build_loader(

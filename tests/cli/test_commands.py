@@ -288,3 +288,19 @@ def test_an_error_is_one_line_on_stderr_without_a_traceback(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("visiontasks: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_input_behind_a_link_and_a_folder_of_other_files_are_never_written_to(call, folder, tmp_path):
+    picture = tmp_path / "archive" / "a.png"
+    picture.parent.mkdir()
+    shutil.copy(next((folder / "shapes" / "test" / "star").iterdir()), picture)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.png").symlink_to(picture)
+    before = picture.read_bytes()
+    code, _, error = call("classify", "links/a.png", "-w", folder / "run", "-o", "links")
+    assert (code, "holds inputs" in error) == (2, True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    code, _, error = call("classify", "archive/a.png", "-w", folder / "run", "-o", "mine")
+    assert (code, "holds other files" in error) == (2, True)
+    assert picture.read_bytes() == before

@@ -70,7 +70,7 @@ def test_installed_package_finds_its_configs_and_samples(installed, tmp_path):
     configs = sorted(_files(ROOT / "configs", "**/*.yaml"))
     script = (
         "import sys; from pathlib import Path; import visiontasks;"
-        "from visiontasks.config import read_config;"
+        "from visiontasks.config_files import read_config;"
         "home = Path(visiontasks.__file__).parent;"
         "assert (home / 'samples' / 'cat.jpg').is_file();"
         "assert home.is_relative_to(sys.argv[1]), home;"

@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from visiontasks.api import Model, evaluate, load, train
     from visiontasks.classification.types import Classification
+    from visiontasks.detection.types import Detections
+    from visiontasks.segmentation.types import SegmentationMap
 
 _PUBLIC = {  # name -> module; imported when first asked for, so that `import visiontasks` is quick
     "load": "visiontasks.api",
@@ -21,8 +23,10 @@ _PUBLIC = {  # name -> module; imported when first asked for, so that `import vi
     "evaluate": "visiontasks.api",
     "Model": "visiontasks.api",
     "Classification": "visiontasks.classification.types",
+    "Detections": "visiontasks.detection.types",
+    "SegmentationMap": "visiontasks.segmentation.types",
 }
-__all__ = ["Classification", "Model", "evaluate", "load", "train"]
+__all__ = ["Classification", "Detections", "Model", "SegmentationMap", "evaluate", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import PIL.Image
-
-from visiontasks.classes import ClassMap
-from visiontasks.config import flatten, override, parse_config, read_config, section_model
-from visiontasks.errors import ConfigError, ImageError, UsageError
-from visiontasks.io.files import list_inputs, read_yaml
-from visiontasks.io.images import MAX_PIXELS, read_image
+from visiontasks.config_files import flatten, override, parse_config, read_config, section_model
+from visiontasks.errors import ConfigError, UsageError
+from visiontasks.io.files import read_yaml
+from visiontasks.model import Model, load
 from visiontasks.tasks import load_task
-from visiontasks.types import Image, Task
+from visiontasks.types import Task
 
 if TYPE_CHECKING:  # importing this module leaves torch alone: `evaluate` on files needs none
     from visiontasks.engine.log import Report
-    from visiontasks.engine.model_files import OpenModel
-    from visiontasks.engine.predict import Predicted
 
-P = TypeVar("P")
+__all__ = ["Model", "compare", "evaluate", "load", "load_config", "measure", "train"]
 
 RESUMABLE = (  # keys in which a resumed run may differ from its beginning
     "name",
@@ -99,6 +93,7 @@ def load_config(path: Path, settings: Mapping[str, Any]) -> tuple[Task[Any, Any]
     path = read_config(path)
     values, lines = read_yaml(path)
     values = override(values, settings)
+    lines = {**lines, **{tuple(key.split(".")): 0 for key in settings}}
     name = values.get("task")
     if name is None:
         raise ConfigError([f"{path}: missing key 'task'; add it, for instance task: classification"])
@@ -133,123 +128,6 @@ def _resumed_config(given: Any, folder: Path) -> Any:
     return load_config(path, different)[1]
 
 
-@dataclass(frozen=True)
-class Model(Generic[P]):
-    """A network ready to use, with everything that belongs to it.
-
-    >>> model = load("path/to/weights.safetensors")
-    >>> model("photo.jpg").top(3)
-    """
-
-    name: str
-    opened: OpenModel
-
-    @property
-    def task(self) -> Task[Any, P]:
-        return self.opened.task
-
-    @property
-    def classes(self) -> ClassMap:
-        return self.opened.classes
-
-    def __call__(self, image: str | Path | Image | PIL.Image.Image) -> P:
-        """The prediction for one picture: a path, an (H, W, 3) uint8 RGB array, or a Pillow picture.
-
-        Raises: ImageError when it cannot be read.
-        """
-        predicted = next(iter(self._run([image], batch_size=1)))
-        if predicted.fault is not None:
-            raise predicted.fault
-        result: P = predicted.prediction
-        return result
-
-    def predict(
-        self, inputs: str | Path | Sequence[str | Path], batch_size: int = 8
-    ) -> Iterator[tuple[Path, P]]:
-        """(path, prediction) for files, folders and globs, in order. Constant memory.
-
-        Raises:
-            UsageError: an input does not exist. ImageError: a picture cannot be read.
-        """
-        typed = [inputs] if isinstance(inputs, str | Path) else inputs
-        for predicted in self._run(list_inputs([str(item) for item in typed]), batch_size):
-            if predicted.fault is not None:
-                raise predicted.fault
-            yield Path(predicted.name), predicted.prediction
-
-    def stream(self, paths: Iterable[Path], batch_size: int, max_pixels: int) -> Iterator[Predicted[Path]]:
-        """As `predict`, with pictures, times, and faults handed over instead of raised."""
-        return self._run(paths, batch_size, max_pixels)
-
-    def _run(
-        self, images: Iterable[Any], batch_size: int, max_pixels: int = MAX_PIXELS
-    ) -> Iterator[Predicted[Any]]:
-        from visiontasks.engine.faults import run_faults
-        from visiontasks.engine.predict import predict as run_prediction
-
-        transform = self.task.build_transform(self.opened.input, None, self.classes)
-        with run_faults("lower --batch-size"):
-            yield from run_prediction(
-                self.task,
-                self.opened.network,
-                images,
-                lambda image: _as_image(image, max_pixels),
-                transform,
-                self.opened.setting,
-                batch_size=batch_size,
-            )
-
-
-def _as_image(image: Any, max_pixels: int) -> Image:
-    """A path, array or Pillow picture as (H, W, 3) uint8 RGB. Raises: ImageError."""
-    if isinstance(image, str | Path):
-        return read_image(Path(image), max_pixels=max_pixels)
-    if isinstance(image, PIL.Image.Image):
-        image = np.asarray(image.convert("RGB"))
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(
-            f"array: expected a path, a Pillow picture or an (H, W, 3) uint8 RGB array, found {found}"
-        )
-    return image
-
-
-def load(
-    name: str | Path,
-    *,
-    task: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    options: Mapping[str, float] | None = None,
-) -> Model[Any]:
-    """Open a model: a bundled name, a weights file, a run's folder, or `torchvision:NAME` (a download).
-
-    Args:
-        name: see above.
-        task: the task that it is wanted for (noun or verb); another one is an error.
-        device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, bf16 or fp16.
-        options: replaces the file's operating point, for instance {"temperature": 1.5}.
-
-    Raises:
-        UsageError: no such model, device or option. WeightsError: the file is damaged or of another task.
-    """
-    from visiontasks.engine.device import choose_device
-    from visiontasks.engine.model_files import open_model, read_model
-
-    wanted = load_task(task or "classification")
-    tensors, record = read_model(str(name), wanted)
-    found = load_task(record.task)
-    if task is not None and found.name != wanted.name:
-        raise UsageError(
-            f"expected a model to {wanted.verb}, found one to {found.verb} ({name}); "
-            f"use visiontasks {found.verb}"
-        )
-    opened = open_model(
-        found, record, tensors, choose_device(device, precision), name=str(name), options=options or {}
-    )
-    return Model(str(name), opened)
-
-
 def evaluate(model: str | Path | Model[Any], split: str = "test", **options: Any) -> dict[str, float]:
     """Measure a model on a split of a data set; `measure` has the options.
 
@@ -266,7 +144,7 @@ def measure(
     data: str | Path | None = None,
     out: str | Path | None = None,
     map_class: Mapping[str, str] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     workers: int | None = None,
     max_skip: float = 0.01,
     strict: bool = False,
@@ -280,7 +158,8 @@ def measure(
         data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
         out: folder for metrics.json, tables.json and plots; None = write nothing.
         map_class: {name in the data: name in the model}, where they differ.
-        batch_size: pictures a step. workers: processes that read pictures; None = by the machine.
+        batch_size: pictures a step; None = the task's own.
+        workers: processes that read pictures; None = by the machine.
         max_skip: largest tolerated share of unreadable pictures. strict: none, and no repairs.
         report: where to speak; None = nowhere.
 
@@ -302,14 +181,15 @@ def measure(
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
     source = task.open_source(_data_section(model, data, map_class or {}), split, strict, opened.classes)
     report.line(f"{model.name} on {split}: {len(source)} pictures, {opened.setting.device}")
+    setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
     with stop_signals() as stop, run_faults("lower --batch-size"):
         measured = run_evaluation(
             task,
             opened.network,
             source,
-            task.build_transform(opened.input, None, opened.classes),
-            opened.setting,
-            batch_size=batch_size,
+            task.build_transform(opened.input, None, opened.classes, None),
+            setting,
+            batch_size=task.batch_size if batch_size is None else batch_size,
             workers=workers,
             max_skip=max_skip,
             group=Group(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 from visiontasks.errors import DataError, UsageError, unknown_name
 
 MAX_CLASSES_IN_MASK = 255  # 255 itself means "ignore" in masks
+
+
+def class_name(text: str) -> str:
+    """A name as classes are compared by: macOS writes é as two characters in file names, others as one."""
+    return unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True, slots=True)

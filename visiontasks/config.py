@@ -6,24 +6,25 @@ This module imports no torch: the command line's help is made from it.
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from visiontasks.errors import ConfigError, DataError
-from visiontasks.io.documents import parse_yaml
-
-C = TypeVar("C", bound=BaseModel)
+from visiontasks.io.images import MAX_PIXELS
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
-Size = tuple[Positive, Positive]  # (height, width)
+Side = Annotated[int, Field(ge=1, le=8192)]  # of a network's input, pixels
 
 NULLS = ("", "~", "null", "Null", "NULL")
 
@@ -110,180 +111,81 @@ class TrainConfig(Section):
     max_skip: Fraction = Field(0.01, description="largest share of pictures that may be unusable")
 
 
+Channels = tuple[float, float, float]  # red, green, blue
+
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+
+
+class DataSection(Section):
+    """What every task's data section has; a task adds `format` and what its formats need."""
+
+    root: str = Field(
+        ..., min_length=1, description="folder of the data; if relative, under $VISIONTASKS_DATA or here"
+    )
+    train: str | None = Field(None, description="training split, as the format names it, under root")
+    val: str | None = Field(None, description="validation split under root; null = see holdout")
+    test: str | None = Field(None, description="test split under root")
+    holdout: float = Field(
+        0.0, ge=0, lt=1, description="share of the training pictures kept for validation; wants val: null"
+    )
+    classes: tuple[str, ...] | dict[str, str] | None = Field(
+        None,
+        description="names in the order wanted, or {old: new} to rename some; null = the data's own",
+    )
+    seed: int = Field(0, ge=0, description="which pictures holdout chooses")
+    max_pixels: Positive = Field(
+        MAX_PIXELS, description="pictures with more pixels are skipped before decoding"
+    )
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _check_classes(cls, value: Any) -> Any:
+        names = list(value.values()) if isinstance(value, Mapping) else value
+        if value is None:
+            return value
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
+            raise ValueError("a list of class names, or {old name: new name}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"distinct class names ('{twice[0]}' comes twice)")
+        return value
+
+    @field_validator("holdout")
+    @classmethod
+    def _check_holdout(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("val") is not None:
+            raise ValueError(f"0 where val is set (to '{info.data['val']}'), or val: null")
+        return value
+
+
+class InputSection(Section):
+    """What every task's input section has; a weights file keeps it."""
+
+    size: tuple[Side, Side] = Field((224, 224), description="height and width of the network's input, pixels")
+    mean: Channels = Field(
+        IMAGENET_MEAN, description="mean of red, green, blue, as fractions of 255; default ImageNet's"
+    )
+    std: Channels = Field(IMAGENET_STD, description="standard deviation of the same, as fractions of 255")
+
+    @field_validator("mean")
+    @classmethod
+    def _check_mean(cls, value: Channels) -> Channels:
+        if not all(0 <= channel <= 1 for channel in value):
+            raise ValueError("fractions of 255, from 0 to 1 (divide 0..255 figures by 255)")
+        return value
+
+    @field_validator("std")
+    @classmethod
+    def _check_std(cls, value: Channels) -> Channels:
+        if not all(0 < channel <= 1 for channel in value):
+            raise ValueError("fractions of 255, above 0 and up to 1 (divide 0..255 figures by 255)")
+        return value
+
+
 class RunConfig(Section):
     """The parts that every task's config has; a task adds data, input, augment, model and loss."""
 
     name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run's folder")
     seed: int = Field(0, ge=0, lt=2**32, description="of weights, order and augmentation")
     train: TrainConfig = TrainConfig()
-
-
-def parse_config(
-    model: type[C],
-    values: Mapping[str, Any],
-    *,
-    file: str,
-    lines: Mapping[tuple[str, ...], int] | None = None,
-) -> C:
-    """Check the values of a config file against its model.
-
-    Args:
-        model: the pydantic model to fill.
-        values: nested mappings; scalars may be strings.
-        file: where the values come from, for the messages.
-        lines: line number of each key, where known.
-
-    Raises:
-        ConfigError: all faults together; each with file, line, dotted key, what was expected and found, and
-            the nearest valid key.
-    """
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        faults = [
-            _describe_fault(model, fault, file, lines or {}) for fault in error.errors(include_url=False)
-        ]
-        raise ConfigError(list(dict.fromkeys(faults))) from None
-
-
-def _describe_fault(
-    model: type[BaseModel], fault: Any, file: str, lines: Mapping[tuple[str, ...], int]
-) -> str:
-    location = tuple(str(part) for part in fault["loc"])
-    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
-    where = f"{file}:{line}" if line else file
-    key = ".".join(location)
-    if fault["type"] == "extra_forbidden":
-        valid = [".".join((*location[:-1], name)) for name in _fields_at(model, location[:-1])]
-        names = [name.rpartition(".")[2] for name in valid]
-        close = difflib.get_close_matches(location[-1], names, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        return f"{where}: unknown key '{key}'; {hint}valid here: {', '.join(names)}"
-    if fault["type"] == "missing":
-        return f"{where}: missing key '{key}'; add it{_meaning(model, location)}"
-    if fault["type"] == "value_error" and "unknown " in fault["msg"]:
-        return f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}"
-    expected = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{where}: {key}: expected {expected}, found {fault['input']!r}{_meaning(model, location)}"
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[str]) -> dict[str, Any]:
-    """The fields of the section that a location names; of any variant where a section has several forms."""
-    fields: dict[str, Any] = {}
-    for section in _sections_at(model, location):
-        fields.update(section.model_fields)
-    return fields
-
-
-def _sections_at(model: type[BaseModel], location: Sequence[str]) -> list[type[BaseModel]]:
-    sections = [model]
-    for part in location:
-        found = [
-            inner
-            for s in sections
-            if part in s.model_fields
-            for inner in _models_in(s.model_fields[part].annotation)
-        ]
-        sections = found or sections  # a list's index or a union's tag names no field: stay
-    return sections
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
-
-
-def _meaning(model: type[BaseModel], location: Sequence[str]) -> str:
-    field = _fields_at(model, location[:-1]).get(location[-1]) if location else None
-    return f" ({field.description})" if field is not None and field.description else ""
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """`["a.b=v", ...]` -> `{"a.b": v}`. The right side is read as YAML; its scalars stay strings.
-
-    Raises: ConfigError for a setting without `=` or with bad YAML; all of them together.
-    """
-    values: dict[str, Any] = {}
-    faults = []
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not all(key.strip().split(".")):
-            faults.append(f"--set: expected KEY.KEY=VALUE, found '{setting}'")
-            continue
-        try:
-            values[key.strip()], _ = parse_yaml(text, "--set")
-        except DataError:
-            faults.append(f"--set {key}: expected a YAML value, found '{text}'; quote it")
-    if faults:
-        raise ConfigError(faults)
-    return values
-
-
-def override(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's values with some of them replaced: `{"train.epochs": 5}`.
-
-    Raises: ConfigError when a key's path runs through a value that is no section.
-    """
-    result = _copied(values)
-    for key, value in settings.items():
-        *path, last = key.split(".")
-        section: Any = result
-        for part in path:
-            section = section.setdefault(part, {}) if isinstance(section, dict) else None
-        if not isinstance(section, dict):
-            raise ConfigError([f"--set {key}: '{'.'.join(path)}' is a value, not a section"])
-        section[last] = value
-    return result
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as `{"a.b": value}`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat.update(
-            flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-        )
-    return flat
-
-
-def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-
-
-def section_model(config: type[BaseModel], name: str) -> type[Any]:
-    """The model of one section of a config: `data` of ClassificationConfig -> DataConfig."""
-    annotation = config.model_fields[name].annotation
-    assert isinstance(annotation, type)
-    return annotation
-
-
-def to_yaml(config: BaseModel) -> str:
-    """The resolved config as YAML that reads back to the same config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def describe_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every value of a config, for `visiontasks train --help`."""
-    for name, field in model.model_fields.items():
-        models = _models_in(field.annotation)
-        if models:
-            for inner in models:
-                yield from describe_keys(inner, f"{prefix}{name}.")
-            continue
-        default = "required" if field.is_required() else _show(field.default)
-        yield f"{prefix}{name}", default, field.description or ""
-
-
-def _show(value: Any) -> str:
-    return "null" if value is None else str(list(value)) if isinstance(value, tuple) else str(value)
-
-
-def read_config(path: Path) -> Path:
-    """Resolve the path of a config: as typed, or a recipe of the package (`configs/...` works anywhere)."""
-    package = Path(__file__).parent
-    if not path.exists() and path.parts[:1] == ("configs",):
-        for root in (package, package.parent):  # a wheel has the recipes inside, a checkout beside
-            if (root / path).exists():
-                return root / path
-    return path

@@ -37,7 +37,16 @@ class DataError(VisionTasksError):
 
 
 class ImageError(DataError):
-    """One picture that cannot be read: skipped and counted where many are processed."""
+    """One picture that cannot be read: skipped and counted where many are processed.
+
+    Its message is `<file>: expected <...>, found <...>`.
+    """
+
+    @property
+    def file_and_reason(self) -> tuple[str, str]:
+        """The message in two parts, for the ledger."""
+        file, expected, rest = str(self).partition(": expected ")
+        return (file, f"expected {rest}") if expected else ("", file)
 
 
 class WeightsError(VisionTasksError):

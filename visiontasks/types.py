@@ -6,8 +6,8 @@ Images are RGB uint8; sizes are (height, width); class indices are 0..K-1. This 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
@@ -63,28 +63,55 @@ class ImageInfo:
 class Example(Generic[T]):
     """One picture as the network is fed with it: the result of a transform.
 
-    image: (3, H, W) uint8, normalised later on the device.
+    image: (3, H, W) uint8, normalised later on the device; or (W, 3, h, w), windows that were cut from it.
     target: the truth in network pixels, in the form that the task's `collate` expects; None to predict.
+    info: also says which part of `image` shows the picture (the rest is padding): resized size and padding.
     truth: the truth in original pixels, kept for evaluation only.
+    proposals: (M, 4) float32 xyxy network pixels, regions that may hold an object, for a network that
+        wants them.
     """
 
     image: Tensor
     target: Any
     info: ImageInfo
     truth: T | None = None
+    proposals: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Several examples in one tensor: made by `Task.collate`, padded to one size (masks with 255).
 
-    images: (B, 3, H, W) uint8.
-    targets: what the task's `loss` expects; a tensor or objects with `.to(device)`; empty to predict.
+    images: (B, 3, H, W) uint8; after `Device.load` float32, normalised, 0 where there is only padding.
+        Windows cut from B pictures: (B, W, 3, h, w).
+    targets: what the task's `loss` expects, a tensor (B, ...) or B objects with `.to(device)` and
+        `.pin_memory()`; empty to predict.
+    proposals: B tensors, see `Example`; None where the network wants none.
     """
 
     images: Tensor
     infos: Sequence[ImageInfo]
     targets: Any = ()
+    proposals: Sequence[Tensor] | None = None
+
+    def part(self, pictures: slice) -> Batch:
+        """Some of the pictures."""
+        proposals = None if self.proposals is None else self.proposals[pictures]
+        return Batch(self.images[pictures], self.infos[pictures], self.targets[pictures], proposals)
+
+    def to(self, device: Any) -> Batch:
+        """The batch on a torch device."""
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory that a GPU can copy from while it computes; DataLoader calls it."""
+        return self._moved(lambda tensor: tensor.pin_memory())
+
+    def _moved(self, move: Callable[[Any], Any]) -> Batch:
+        targets = self.targets
+        targets = [move(target) for target in targets] if isinstance(targets, list | tuple) else move(targets)
+        proposals = None if self.proposals is None else [move(tensor) for tensor in self.proposals]
+        return replace(self, images=move(self.images), targets=targets, proposals=proposals)
 
 
 Fetch = Callable[[int], Sample[T]]  # a partner for mixup or mosaic: any index, taken modulo the size
@@ -129,7 +156,9 @@ class Backbone(Protocol):
 class TaskModel(Protocol[P_co]):
     """A network for a task; an `nn.Module`. `raw` is private to the task; forward does not decode.
 
-    loss: named terms, each a scalar tensor; the training step minimises their sum.
+    loss: named terms, each a scalar tensor, a mean over the batch's pictures (a batch that is computed in
+        parts, or by several processes, weighs its parts by their pictures); the training step minimises
+        their sum. Works in evaluation mode too; without targets it is not called.
     decode: predictions in original pixels, one a picture; `options` are the operating point
         (confidence, temperature, ...) that a weights file stores and a command line overrides.
     """
@@ -159,6 +188,29 @@ class Evaluator(Protocol[T_contra, P_contra]):
         ...
 
 
+Window = tuple[int, int, int, int]  # left, top, right, bottom in original pixels, half open
+
+
+class Stitcher(Protocol[P_co]):
+    """Joins what a network says of the tiles of one large picture, without ever holding all of it."""
+
+    def add(self, raw: Any, infos: Sequence[ImageInfo], windows: Sequence[Window]) -> None:
+        """Some tiles, in reading order (rows from the top). raw: the network's output for them, in `infos`
+        the way from its pixels to the tile's.
+        """
+        ...
+
+    def result(self) -> P_co:
+        """The prediction for the whole picture, in its pixels."""
+        ...
+
+
+class Infer(Protocol):
+    """Runs the network in evaluation mode over the training pictures: (prediction, truth, info) of each."""
+
+    def __call__(self) -> Iterator[tuple[Any, Any, ImageInfo]]: ...
+
+
 class Output(Protocol[P_contra]):
     """One format that a prediction command can write: takes results as they come, writes the rest last."""
 
@@ -181,10 +233,13 @@ class Task(Generic[T, P]):
     name: the noun (`classification`), the folder's and the JSON's name. verb: the command (`classify`).
     config: the pydantic model of a run; sections data, input, augment, model, loss, train (config.py).
     headline: the metric that picks the best epoch; larger is better.
-    decode_options: the default operating point: {name: value}.
+    batch_size: pictures a step when a model is measured, unless the user says otherwise.
+    decode_options: the default operating point of a prediction: {name: value}.
+    evaluate_options: what of it an evaluation replaces, whatever a file stores (a low threshold).
     open_source(data, split, strict, classes): opens `split` ("train", "val", "test") of a data section; with
         `classes` its names must be the same ones, and indices are those of `classes`.
-    build_transform(input, augment, classes): `augment` None: evaluation and prediction (deterministic).
+    build_transform(input, augment, classes, memory): `augment` None: evaluation and prediction
+        (deterministic). memory: the latest result of `refresh`, in training; else None.
     collate: examples -> batch.
     build_model(model, classes, loss, source): random weights; loss and source (the training data) are None
         where a finished model is rebuilt.
@@ -199,15 +254,23 @@ class Task(Generic[T, P]):
     outputs: further formats: {name: output(folder, classes)}.
     compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
     adopt(found, tensors): a network that another library publishes, as (tensors, ModelRecord) of ours.
+    convert(record, tensors): another task's model as one of this task's, as (tensors, record).
+        Raises: UsageError where that cannot be.
+    refresh(config, epoch, memory, infer): called between epochs, after `epoch` (0 = the first): looks at the
+        training pictures and returns what the next epochs' transform shall know (tensors and strings: it is
+        part of the run's state), or None where nothing changes.
+    stitcher(network, size, options, classes): joins the tiles of a picture of `size` (height, width).
     """
 
     name: str
     verb: str
     config: type[Any]
     headline: str
+    batch_size: int
     decode_options: Mapping[str, float]
+    evaluate_options: Mapping[str, float]
     open_source: Callable[[Any, str, bool, ClassMap | None], Source[T]]
-    build_transform: Callable[[Any, Any | None, ClassMap], Transform[T]]
+    build_transform: Callable[[Any, Any | None, ClassMap, Any | None], Transform[T]]
     collate: Callable[[Sequence[Example[T]]], Batch]
     build_model: Callable[[Any, ClassMap, Any | None, Any | None], nn.Module]
     build_evaluator: Callable[[ClassMap], Evaluator[T, P]]
@@ -220,3 +283,6 @@ class Task(Generic[T, P]):
     outputs: Mapping[str, Callable[[Path, ClassMap], Output[P]]]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
     adopt: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]]
+    convert: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]] | None = None
+    refresh: Callable[[Any, int, Any | None, Infer], Any | None] | None = None
+    stitcher: Callable[[Any, tuple[int, int], Mapping[str, float], ClassMap], Stitcher[P]] | None = None

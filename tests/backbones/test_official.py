@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 
 from visiontasks.backbones import build_backbone, build_classifier_head
-from visiontasks.backbones.official import IMAGENET_MEAN, IMAGENET_STD, normalisation, renamed_tensors
+from visiontasks.backbones.official import normalisation, renamed_tensors
+from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
 
 ONE_A_FAMILY = [
     "alexnet",

@@ -3,7 +3,7 @@ import yaml
 
 from visiontasks.classification.config import ClassificationConfig
 from visiontasks.classification.datasets import FORMATS
-from visiontasks.config import describe_keys, parse_config, to_yaml
+from visiontasks.config_files import describe_keys, parse_config, to_yaml
 from visiontasks.errors import ConfigError
 
 

@@ -39,7 +39,7 @@ def config_of(root, **values):
 
 
 def ids_of(source):
-    return [source.image_id(i) for i in range(len(source))]
+    return [source.paths[i] for i in range(len(source))]
 
 
 def test_a_split_of_fewer_classes_has_the_training_splits_indices(root, caplog):

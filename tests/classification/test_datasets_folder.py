@@ -37,7 +37,7 @@ def test_pictures_may_lie_deeper(train):
 def test_the_root_itself_may_hold_the_classes(train):
     source = open_source(DataConfig(root=str(train), train=".", holdout=0.5), "val", False)
     assert source.classes.names == ("cat", "dog")
-    assert source.image_id(0) in ("cat/000.png", "cat/001.png")
+    assert source.paths[0] in ("cat/000.png", "cat/001.png")
     assert source[0].target == 0
 
 

@@ -9,7 +9,15 @@ import torch
 from visiontasks.classes import ClassMap
 from visiontasks.classification import TASK
 from visiontasks.classification.config import AugmentConfig, InputConfig
-from visiontasks.classification.transforms import collate, cutmix, fit_image, mixup, one_hot, resize
+from visiontasks.classification.transforms import (
+    collate,
+    cutmix,
+    fit_image,
+    mixup,
+    one_hot,
+    pad_and_crop,
+    resize,
+)
 from visiontasks.types import Sample
 
 CLASSES = ClassMap(("a", "b", "c"))
@@ -57,7 +65,7 @@ def test_a_picture_of_the_right_size_is_left_alone():
 
 
 def make(augment, seed=0, fetch=None, label=1, size=(24, 24)):
-    transform = TASK.build_transform(InputConfig(size=size, resize="stretch"), augment, CLASSES)
+    transform = TASK.build_transform(InputConfig(size=size, resize="stretch"), augment, CLASSES, None)
     sample = Sample(gradient(30, 30), label, "x.png")
     return transform(sample, np.random.default_rng(seed), fetch)
 
@@ -94,6 +102,24 @@ def test_flip_mirrors_left_and_right():
     plain, mirrored = make(AugmentConfig(flip=0)).image, make(AugmentConfig(flip=1)).image
     assert torch.equal(mirrored, plain.flip(2))
     assert torch.equal(make(AugmentConfig(flip=0, vertical_flip=1)).image, plain.flip(1))
+
+
+def test_pad_and_crop_reaches_every_place_and_reflects():
+    image = gradient(6, 7)
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    places = {padded[y : y + 6, x : x + 7].tobytes(): (y, x) for y in range(5) for x in range(5)}
+    rng = np.random.default_rng(0)
+    assert {places[pad_and_crop(image, 2, rng).tobytes()] for _ in range(400)} == set(places.values())
+
+
+@pytest.mark.parametrize("name", ["flip", "vertical_flip"])
+def test_a_flip_comes_as_often_as_it_says(name):
+    off = {"flip": 0, "vertical_flip": 0}
+    plain = make(AugmentConfig(**off)).image
+    changed = [
+        not torch.equal(make(AugmentConfig(**{**off, name: 0.25}), i).image, plain) for i in range(400)
+    ]
+    assert 0.15 < np.mean(changed) < 0.35
 
 
 def test_cutout_blanks_one_square_with_the_mean():
@@ -144,6 +170,6 @@ def test_collate_makes_one_channels_last_tensor():
 
 
 def test_pictures_without_truth_collate_to_a_batch_without_targets():
-    transform = TASK.build_transform(InputConfig(size=(8, 8)), None, CLASSES)
+    transform = TASK.build_transform(InputConfig(size=(8, 8)), None, CLASSES, None)
     example = transform(Sample(gradient(9, 9), None, 0), np.random.default_rng(0), None)
     assert collate([example]).targets == ()

@@ -201,7 +201,7 @@ def test_data_sample_says_what_comes_next(call, tmp_path):
 CONFIG_FAULTS = [
     ({"trian": {}}, "unknown key 'trian'; did you mean 'train'?"),
     ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; did you mean 'epochs'?"),
-    ({"train": {"epochs": "many"}}, "train.epochs: expected a valid integer"),
+    ({"train": {"epochs": "many"}}, "train.epochs: expected a whole number"),
     (
         {"model": {"backbone": "resnt18"}},
         "model.backbone: unknown backbone 'resnt18'; did you mean 'resnet18'?",
@@ -304,3 +304,26 @@ def test_an_input_behind_a_link_and_a_folder_of_other_files_are_never_written_to
     code, _, error = call("classify", "archive/a.png", "-w", folder / "run", "-o", "mine")
     assert (code, "holds other files" in error) == (2, True)
     assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (("--task", "classify", "--truth", "a", "--predictions", "b", "--split", "val"), "--split"),
+        (("--task", "classify", "--truth", "a", "--predictions", "b", "--strict"), "--strict"),
+        (("model", "--classes", "a,b"), "--classes"),
+        (("model", "--ignore", "255"), "--ignore"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(call, arguments, flag):
+    code, _, said = call("evaluate", *arguments)
+    assert code == 2 and f"expected no {flag} beside" in said
+
+
+@pytest.mark.parametrize("setting", ["model.options.widths=[4, 999999999]", "input.size=[100000000, 8]"])
+def test_an_absurd_size_is_one_line(call, folder, setting, tmp_path):
+    config = folder / "shapes" / "classification.yaml"
+    code, _, said = call(
+        "train", config, "--set", "model.backbone=small", "--set", setting, "-o", tmp_path / "r"
+    )
+    assert code in (3, 4) and ("expected" in said or "memory ran out" in said)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from visiontasks import api
-from visiontasks.config import parse_config, to_yaml
+from visiontasks.config_files import parse_config, to_yaml
 from visiontasks.data.shapes import draw_shapes
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))

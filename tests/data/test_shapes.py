@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from visiontasks.classification.config import ClassificationConfig, DataConfig
-from visiontasks.config import parse_config
+from visiontasks.config_files import parse_config
 from visiontasks.data import scenes
 from visiontasks.data.shapes import CATEGORY_IDS, CLASSES, SPLITS, draw_shapes
 from visiontasks.errors import UsageError

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from visiontasks.backbones.freezing import freeze
 from visiontasks.backbones.options import OPTIONS, NoOptions, Options
-from visiontasks.config import parse_config
+from visiontasks.config_files import parse_config
 from visiontasks.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ def parse_options(name: str, options: dict[str, Any]) -> Options:
 
     Raises: ConfigError for an option that this backbone lacks, or a bad value; UsageError for the name.
     """
-    return parse_config(
-        OPTIONS.get(family_of(name), NoOptions), options, file=f"options of backbone '{name}'"
-    )
+    model = OPTIONS.get(family_of(name), NoOptions)
+    parsed: Options = parse_config(model, options, file=f"options of backbone '{name}'")
+    return parsed
 
 
 def build_backbone(name: str, **options: Any) -> BackboneModule:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
+
 T = TypeVar("T")
 
 HEADS: Final = ("fc.", "classifier.")
 AUXILIARY: Final = ("aux1.", "aux2.")  # GoogLeNet's extra classifiers, of use in training only
-
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
 
 def renamed_tensors(tensors: Mapping[str, T]) -> dict[str, T]:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def _build_transform(input: InputConfig, augment: AugmentConfig | None, classes: ClassMap) -> Transform[int]:
+def _build_transform(
+    input: InputConfig, augment: AugmentConfig | None, classes: ClassMap, memory: None
+) -> Transform[int]:
     from visiontasks.classification.transforms import build_transform
 
     return build_transform(input, augment, classes)
@@ -50,7 +52,9 @@ TASK: Task[int, Classification] = Task(
     verb="classify",
     config=ClassificationConfig,
     headline="top1",
+    batch_size=64,
     decode_options={"temperature": 1.0},
+    evaluate_options={},
     open_source=open_source,
     build_transform=_build_transform,
     collate=_collate,

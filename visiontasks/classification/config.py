@@ -4,48 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from visiontasks.backbones import check_backbone, parse_options
-from visiontasks.config import Fraction, Positive, RunConfig, Section, Size
-from visiontasks.errors import ConfigError, UsageError
-from visiontasks.io.images import MAX_PIXELS
+from visiontasks.backbones.section import BackboneSection
+from visiontasks.config import DataSection, Fraction, InputSection, Positive, RunConfig, Section
 
-Channels = tuple[float, float, float]  # red, green, blue
 Format = Literal["folder", "csv", "tiny-imagenet"]
 
-IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
-IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 
-
-class DataConfig(Section):
+class DataConfig(DataSection):
     """Which pictures, and how they are split. On its own it is a DATA.yaml."""
 
     format: Format = Field(
         "folder", description="folder (one a class), csv (columns path,label) or tiny-imagenet"
     )
-    root: str = Field(
-        ..., min_length=1, description="folder of the data; if relative, under $VISIONTASKS_DATA or here"
-    )
-    train: str | None = Field(
-        None, description="training split: a folder, or a CSV file, under root ('.' = root itself)"
-    )
-    val: str | None = Field(None, description="validation split under root; null = see holdout")
-    test: str | None = Field(None, description="test split under root")
-    holdout: float = Field(
-        0.0, ge=0, lt=1, description="share of each training class kept for validation; wants val: null"
-    )
-    classes: tuple[str, ...] | dict[str, str] | None = Field(
-        None, description="names in the order wanted, or {old: new} to rename some; null = sorted names"
-    )
     per_class: Positive | None = Field(
         None, description="use only so many training pictures a class; null = all"
-    )
-    seed: int = Field(0, ge=0, description="which pictures holdout and per_class choose")
-    max_pixels: Positive = Field(
-        MAX_PIXELS, description="pictures with more pixels are skipped before decoding"
     )
 
     @model_validator(mode="before")
@@ -55,31 +31,10 @@ class DataConfig(Section):
             return {"train": "train", "val": "val", **values}
         return values
 
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _check_classes(cls, value: Any) -> Any:
-        names = list(value.values()) if isinstance(value, Mapping) else value
-        if value is None:
-            return value
-        if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
-            raise ValueError("a list of class names, or {old name: new name}")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"distinct class names ('{twice[0]}' comes twice)")
-        return value
 
-    @field_validator("holdout")
-    @classmethod
-    def _check_holdout(cls, value: float, info: ValidationInfo) -> float:
-        if value and info.data.get("val") is not None:
-            raise ValueError(f"0 where val is set (to '{info.data['val']}'), or val: null")
-        return value
-
-
-class InputConfig(Section):
+class InputConfig(InputSection):
     """What the network is fed with; a weights file keeps it."""
 
-    size: Size = Field((224, 224), description="height and width of the network's input, pixels")
     resize: Literal["stretch", "crop", "pad"] = Field(
         "crop",
         description="stretch (ratio not kept), crop (cover size / crop_fraction, cut the centre) "
@@ -88,24 +43,6 @@ class InputConfig(Section):
     crop_fraction: float = Field(
         0.875, gt=0, le=1, description="share of the resized height and width that `crop` keeps"
     )
-    mean: Channels = Field(
-        IMAGENET_MEAN, description="mean of red, green, blue, as fractions of 255; default ImageNet's"
-    )
-    std: Channels = Field(IMAGENET_STD, description="standard deviation of the same, as fractions of 255")
-
-    @field_validator("mean")
-    @classmethod
-    def _check_mean(cls, value: Channels) -> Channels:
-        if not all(0 <= channel <= 1 for channel in value):
-            raise ValueError("fractions of 255, from 0 to 1 (divide 0..255 figures by 255)")
-        return value
-
-    @field_validator("std")
-    @classmethod
-    def _check_std(cls, value: Channels) -> Channels:
-        if not all(0 < channel <= 1 for channel in value):
-            raise ValueError("fractions of 255, above 0 and up to 1 (divide 0..255 figures by 255)")
-        return value
 
 
 class AugmentConfig(Section):
@@ -154,15 +91,9 @@ class AugmentConfig(Section):
         return value
 
 
-class ModelConfig(Section):
+class ModelConfig(BackboneSection):
     """The network."""
 
-    backbone: str = Field(
-        "resnet18", min_length=1, description="name of the shared CNN (`visiontasks models` lists them)"
-    )
-    weights: str | None = Field(
-        None, description="start from: a file, run folder, bundled name or torchvision:NAME; null = random"
-    )
     head: Literal["linear", "original"] = Field(
         "linear", description="linear (pooling, one layer) or original (the paper's own classifier)"
     )
@@ -172,25 +103,11 @@ class ModelConfig(Section):
     mirror: bool = Field(
         False, description="predict on the picture and its mirror image, and average (twice the time)"
     )
-    options: dict[str, Any] = Field(
-        {}, description="of the backbone, for instance {stem: small} of ResNets (pictures of up to 64 pixels)"
+    shift: int = Field(
+        0,
+        ge=0,
+        description="predict also on the picture moved diagonally by so many pixels (3 times the time)",
     )
-
-    @field_validator("backbone")
-    @classmethod
-    def _check_backbone(cls, value: str) -> str:
-        try:
-            return check_backbone(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-
-    @model_validator(mode="after")
-    def _check_options(self) -> Self:
-        try:
-            parse_options(self.backbone, self.options)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return self
 
 
 class LossConfig(Section):
@@ -237,6 +154,14 @@ class ClassificationConfig(RunConfig):
         for name in ("pad_crop", "cutout"):
             if getattr(value, name) >= shorter:
                 raise ValueError(f"{name} below the input's shorter side ({shorter} pixels)")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _check_shift(cls, value: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        shorter = min(info.data["input"].size) if "input" in info.data else math.inf
+        if value.shift >= shorter:
+            raise ValueError(f"shift below the input's shorter side ({shorter} pixels)")
         return value
 
     @field_validator("sampling")

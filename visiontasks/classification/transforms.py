@@ -1,6 +1,8 @@
 """Original pixels to network pixels: one deterministic way to the network's size, and augmentation to train.
 
-Augmentation is albumentations' (imported for training only); mixup and cutmix are ours, they need a partner.
+Rotation, crops that scale, colours and cutout are albumentations' (imported for training only). What small
+pictures train on is ours and costs a fifth: shifts and mirror images; so are mixup and cutmix, which need a
+partner.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import AugmentConfig, InputConfig
+from visiontasks.ops.pictures import resize, stack, to_tensor
 from visiontasks.types import Batch, Example, Fetch, Image, ImageInfo, Sample, Transform
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def build_transform(input: InputConfig, augment: AugmentConfig | None, classes: 
 
 def collate(examples: Sequence[Example[int]]) -> Batch:
     """Examples of one size as a batch: images (B, 3, H, W) uint8, channels_last; targets (B, K) float32."""
-    images = torch.stack([example.image.permute(1, 2, 0) for example in examples]).permute(0, 3, 1, 2)
+    images = stack([example.image for example in examples])
     infos = [example.info for example in examples]
     targets = [example.target for example in examples if example.target is not None]
     return Batch(images, infos, torch.stack(targets) if targets else ())
@@ -57,6 +60,9 @@ class Augment:
 
     def __init__(self, input: InputConfig, augment: AugmentConfig, num_classes: int) -> None:
         self.input, self.augment, self.num_classes = input, augment, num_classes
+        self.needs_compose = bool(
+            augment.crop_scale or augment.rotate or augment.color_jitter or augment.cutout
+        )
         self.compose: A.Compose | None = None  # made in the worker that uses it
 
     def __call__(
@@ -75,15 +81,34 @@ class Augment:
         return Example(to_tensor(image), target, info, truth=sample.target)
 
     def _augmented(self, sample: Sample[int], rng: np.random.Generator) -> tuple[Image, ImageInfo]:
+        image = sample.image
+        if self.augment.crop_scale is None:
+            image, _ = fit_image(image, sample.image_id, self.input)
+        if self.augment.pad_crop:
+            image = pad_and_crop(image, self.augment.pad_crop, rng)
+        if self.needs_compose:
+            image = self._composed(image, rng)
+        if self.augment.flip and rng.random() < self.augment.flip:
+            image = image[:, ::-1]
+        if self.augment.vertical_flip and rng.random() < self.augment.vertical_flip:
+            image = image[::-1]
+        image = np.ascontiguousarray(image)
+        (height, width), (new_height, new_width) = sample.image.shape[:2], image.shape[:2]
+        return image, ImageInfo(sample.image_id, height, width, new_height, new_width)
+
+    def _composed(self, image: Image, rng: np.random.Generator) -> Image:
         if self.compose is None:
             self.compose = build_compose(self.input, self.augment)
-        image, info = sample.image, None
-        if self.augment.crop_scale is None:
-            image, info = fit_image(image, sample.image_id, self.input)
         self.compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-        image = self.compose(image=image)["image"]
-        (height, width), (new_height, new_width) = sample.image.shape[:2], image.shape[:2]
-        return image, info or ImageInfo(sample.image_id, height, width, new_height, new_width)
+        return np.asarray(self.compose(image=image)["image"], dtype=np.uint8)
+
+
+def pad_and_crop(image: Image, pad: int, rng: np.random.Generator) -> Image:
+    """Reflect `pad` pixels onto each side of (H, W, 3), then cut (H, W, 3) from anywhere in it."""
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
+    top, left = rng.integers(2 * pad + 1, size=2).tolist()
+    return np.asarray(padded[top : top + height, left : left + width], dtype=np.uint8)
 
 
 def build_compose(input: InputConfig, augment: AugmentConfig) -> A.Compose:
@@ -95,14 +120,6 @@ def build_compose(input: InputConfig, augment: AugmentConfig) -> A.Compose:
     steps: list[Any] = []
     if augment.crop_scale is not None:
         steps.append(A.RandomResizedCrop((height, width), scale=augment.crop_scale, ratio=augment.crop_ratio))
-    if augment.pad_crop:
-        pad = augment.pad_crop
-        steps.append(A.Pad(pad, border_mode=cv2.BORDER_REFLECT_101))
-        steps.append(A.RandomCrop(height, width))
-    if augment.flip:
-        steps.append(A.HorizontalFlip(p=augment.flip))
-    if augment.vertical_flip:
-        steps.append(A.VerticalFlip(p=augment.vertical_flip))
     if augment.rotate:
         steps.append(A.Rotate(augment.rotate, border_mode=cv2.BORDER_REFLECT_101, p=1))
     if augment.color_jitter:
@@ -175,23 +192,6 @@ def fit_image(image: Image, image_id: int | str, input: InputConfig) -> tuple[Im
         return canvas, info
     top, left = max(0, -pad_top), max(0, -pad_left)
     return resized[top : top + target_height, left : left + target_width], info
-
-
-def resize(image: Image, size: tuple[int, int]) -> Image:
-    """Scale to (height, width): area averaging to shrink, bilinear to enlarge; itself if it fits."""
-    height, width = size
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = height < image.shape[0] or width < image.shape[1]
-    resized = cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    return np.asarray(resized, dtype=np.uint8)
-
-
-def to_tensor(image: Image) -> Tensor:
-    """(H, W, 3) uint8 -> (3, H, W) uint8, sharing memory where it is contiguous and may be written."""
-    return torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)
 
 
 def one_hot(index: int, num_classes: int) -> Tensor:

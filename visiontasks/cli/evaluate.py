@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from visiontasks.classes import parse_class_mapping
 from visiontasks.errors import UsageError
 from visiontasks.tasks import TASKS
+
+MODEL_FLAGS = ("split", "data", "batch_size", "workers", "device", "precision", "max_skip", "strict")
+FILE_FLAGS = ("classes", "ignore")
 
 
 @click.command("evaluate")
@@ -37,13 +41,16 @@ from visiontasks.tasks import TASKS
 @click.option("-o", "--out", type=click.Path(), help="Folder for metrics.json, tables.json and plots.")
 @click.option("--classes", metavar="A,B,C", help="All class names, where the files do not name each.")
 @click.option(
+    "--ignore", type=click.IntRange(0, 255), help="Value of masks that counts as no class. [default: 255]"
+)
+@click.option(
     "--map-class",
     "mapping",
     multiple=True,
     metavar="OLD=NEW",
     help="A class of the data under the model's name.",
 )
-@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Pictures a step.")
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures a step. [default: the task's]")
 @click.option(
     "--workers", type=click.IntRange(0), help="Processes that read pictures. [default: by the machine]"
 )
@@ -58,13 +65,16 @@ from visiontasks.tasks import TASKS
 )
 @click.option("--strict", is_flag=True, help="Stop at what would be skipped or repaired.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
+@click.pass_context
 def command(
+    context: click.Context,
     model: str | None,
     task: str | None,
     truth: Path | None,
     predictions: Path | None,
     mapping: tuple[str, ...],
     classes: str | None,
+    ignore: int | None,
     as_json: bool,
     out: str | None,
     **options: Any,
@@ -83,13 +93,21 @@ def command(
             raise UsageError(
                 "without a model, give all of --task, --truth and --predictions (and no WEIGHTS)"
             )
+        _refuse(context, MODEL_FLAGS, "--truth and --predictions")
         names = [name.strip() for name in classes.split(",")] if classes is not None else None
         numbers, protocol = api.compare(
-            task, truth, predictions, map_class=parse_class_mapping(mapping), classes=names, out=out
+            task,
+            truth,
+            predictions,
+            map_class=parse_class_mapping(mapping),
+            classes=names,
+            ignore=ignore,
+            out=out,
         )
     elif model is None:
         raise UsageError("expected WEIGHTS or RUN, or --task with --truth and --predictions; found neither")
     else:
+        _refuse(context, FILE_FLAGS, "a model")
         from visiontasks.engine.log import Report
 
         loaded = api.load(model, task=task, device=options.pop("device"), precision=options.pop("precision"))
@@ -99,6 +117,14 @@ def command(
     show(numbers, protocol, as_json=as_json)
     if out is not None:
         click.echo(f"written to {out}", err=True)
+
+
+def _refuse(context: click.Context, names: Collection[str], beside: str) -> None:
+    """Raises: UsageError for a flag that has no effect here, rather than ignoring it."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if given and parameter.name in names:
+            raise UsageError(f"expected no {parameter.opts[0]} beside {beside}, found one; leave it out")
 
 
 def show(numbers: Mapping[str, float], protocol: str, *, as_json: bool) -> None:

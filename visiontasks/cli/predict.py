@@ -88,7 +88,7 @@ def run_prediction(
     )
     began = time.perf_counter()
     with stop_signals() as stop:
-        for predicted in model.stream(paths, batch_size, max_pixels):
+        for predicted in model.stream(paths, batch_size=batch_size, max_pixels=max_pixels):
             if predicted.fault is not None:
                 if strict:
                     raise predicted.fault

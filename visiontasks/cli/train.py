@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from visiontasks.config import describe_keys
+from visiontasks.config_files import describe_keys
 from visiontasks.errors import UsageError
 from visiontasks.tasks import TASKS, load_task
 
@@ -67,7 +67,7 @@ def command(config: str | None, settings: tuple[str, ...], out: str | None, **fl
     if config is None and not (flags["resume"] and out):
         raise UsageError("expected a CONFIG (or --resume with -o RUN), found none; visiontasks train --help")
     from visiontasks import api
-    from visiontasks.config import parse_settings
+    from visiontasks.config_files import parse_settings
 
     run = api.train(config, parse_settings(settings), out=out, **flags)
     click.echo(run)

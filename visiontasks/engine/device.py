@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from visiontasks.errors import UsageError
-from visiontasks.types import Batch
+from visiontasks.types import Batch, ImageInfo
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,24 +43,37 @@ class Device:
         """Move a batch here and normalise its pictures.
 
         Args:
-            batch: images (B, 3, H, W) uint8.
+            batch: images (B, 3, H, W) uint8, or windows (B, W, 3, h, w).
             mean, std: a number a channel, as fractions of 255.
 
         Returns:
-            The batch with images (B, 3, H, W) float32 in channels_last order: (pixel / 255 - mean) / std.
+            The batch with float32 images: (pixel / 255 - mean) / std; 0 where there is only padding, as a
+            convolution's own.
         """
-        images = batch.images.to(self.device, non_blocking=True)
-        images = images.to(torch.float32, memory_format=torch.channels_last)
-        scale = torch.tensor([1 / (255 * s) for s in std], device=self.device).view(1, 3, 1, 1)
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=self.device).view(
-            1, 3, 1, 1
-        )
-        targets = batch.targets
-        if isinstance(targets, torch.Tensor):
-            targets = targets.to(self.device, non_blocking=True)
-        else:
-            targets = [target.to(self.device) for target in targets]
-        return replace(batch, images=images.mul_(scale).add_(shift), targets=targets)
+        batch = batch.to(self.device)
+        layout = torch.channels_last if batch.images.ndim == 4 else torch.preserve_format
+        images = batch.images.to(torch.float32, memory_format=layout)
+        scale = torch.tensor([1 / (255 * s) for s in std], device=self.device).view(3, 1, 1)
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=self.device)
+        images = images.mul_(scale).add_(shift.view(3, 1, 1))
+        if images.ndim == 4:
+            _blank_padding(images, batch.infos)
+        return replace(batch, images=images)
+
+
+def _blank_padding(images: torch.Tensor, infos: Sequence[ImageInfo]) -> None:
+    """Set to 0 what `infos` do not call picture. images: (B, 3, H, W), changed in place."""
+    height, width = images.shape[-2:]
+    for image, info in zip(images, infos, strict=True):
+        bottom, right = info.pad_top + info.resized_height, info.pad_left + info.resized_width
+        if info.pad_top > 0:
+            image[:, : info.pad_top] = 0
+        if info.pad_left > 0:
+            image[:, :, : info.pad_left] = 0
+        if bottom < height:
+            image[:, bottom:] = 0
+        if right < width:
+            image[:, :, right:] = 0
 
 
 def choose_device(name: str = "auto", precision: str = "auto") -> Device:
@@ -109,6 +122,15 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next(lines, ":").partition(":")[2].split())
 
 
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
 def keep_freed_memory() -> None:
     """Have glibc's malloc keep what is freed, for the next layer, instead of handing it back.
 
@@ -149,7 +171,7 @@ def environment(device: Device) -> dict[str, object]:
         "device": str(device.device),
         "device_name": torch.cuda.get_device_name(device.device)
         if device.device.type == "cuda"
-        else platform.processor(),
+        else _cpu_name(),
         "precision": device.precision,
         "cores": num_cores(),
         "threads": torch.get_num_threads(),

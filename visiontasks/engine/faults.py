@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import torch
 
 from visiontasks.errors import RunError
 
+OUT_OF_MEMORY = ("alloc", "Storage size calculation overflowed")  # the CPU has no class of error for it
 LOST_WORKER = "DataLoader worker (pid"  # how torch's message begins
 
 
@@ -25,10 +27,14 @@ def run_faults(remedy: str) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise RunError(f"memory ran out; {remedy}") from error
+    except cv2.error as error:
+        if "Insufficient memory" not in str(error):
+            raise
+        raise RunError(f"memory ran out; {remedy}") from error
     except RuntimeError as error:
         if str(error).startswith(LOST_WORKER):
             raise lost_worker(error) from error
-        if "alloc" in str(error):  # the CPU's allocator has no class of its own
+        if any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise RunError(f"memory ran out; {remedy}") from error
         raise
 

@@ -4,116 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from visiontasks.config import TrainConfig
-from visiontasks.engine.checkpoint import RunFolder, save_state
 from visiontasks.engine.device import default_workers
 from visiontasks.engine.distributed import Group
-from visiontasks.engine.evaluate import Measured, Setting, evaluate
+from visiontasks.engine.evaluate import Measured, evaluate
+from visiontasks.engine.infer import Setting, infer
 from visiontasks.engine.loader import Batches, Pictures, build_loader, checked
-from visiontasks.engine.log import MetricsLog, Report, duration
-from visiontasks.engine.optim import MovingAverage, build_optimizer, learning_rate_factor, set_learning_rate
-from visiontasks.engine.signals import Stop
+from visiontasks.engine.log import MetricsLog, duration
+from visiontasks.engine.optim import learning_rate_factor, set_learning_rate
+from visiontasks.engine.run import Plan, Position, Run
 from visiontasks.errors import Interrupted, RunError, UsageError, unknown_name
-from visiontasks.types import Batch, Source, Task, Transform
+from visiontasks.types import Batch, ImageInfo
 
 LOWER_IS_BETTER = ("loss", "log_loss", "ECE")  # metrics that `train.monitor` wants small
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run is made of; nothing in it changes while it runs.
-
-    transform_at: the training transform of an epoch. val: None = no validation, the last weights are best.
-    sample_weights: (N,) chance of each training picture to be drawn, summing to 1; None = each once an epoch.
-    export(network, name, numbers): writes the weights `name` ("best", "last") as a one-file model.
-    """
-
-    task: Task[Any, Any]
-    config: TrainConfig
-    seed: int
-    folder: RunFolder
-    setting: Setting
-    train: Source[Any]
-    val: Source[Any] | None
-    transform_at: Callable[[int], Transform[Any]]
-    val_transform: Transform[Any]
-    sample_weights: NDArray[np.float64] | None
-    export: Callable[[nn.Module, str, Mapping[str, float]], None]
-    group: Group
-    stop: Stop
-    report: Report
-
-
-@dataclass(slots=True)
-class Position:
-    """How far a run has come. `step` counts within `epoch`; sums are over this epoch's pictures so far."""
-
-    epoch: int = 0
-    step: int = 0
-    images: int = 0
-    loss_sums: dict[str, float] = field(default_factory=dict)
-    best: float = -math.inf
-    best_epoch: int = -1
-    evaluations_since_best: int = 0
-
-
-class Run:
-    """What changes while a run runs: all of it is its state."""
-
-    def __init__(self, plan: Plan, network: nn.Module) -> None:
-        self.plan, self.network = plan, network
-        self.optimizer = build_optimizer(network, plan.config.optimizer)
-        self.average = MovingAverage(network, plan.config.ema) if plan.config.ema else None
-        self.scaler = torch.amp.GradScaler(
-            plan.setting.device.device.type, enabled=plan.setting.device.precision == "fp16"
-        )
-        self.position = Position()
-        self.saved_at = time.monotonic()
-
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network that is measured and exported: the moving average where there is one."""
-        return self.average.network if self.average else self.network
-
-    def state_dict(self) -> dict[str, Any]:
-        position = self.position
-        return {
-            "fingerprint": self.plan.train.fingerprint,
-            "classes": list(self.plan.train.classes.names),
-            "position": {name: getattr(position, name) for name in Position.__slots__},
-            "network": self.network.state_dict(),
-            "average": self.average and self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.position = Position(**state["position"])
-        if (
-            not self.plan.group.leads
-        ):  # the sums are over all processes' pictures when the first saved its own
-            self.position.loss_sums, self.position.images = {}, 0
-        self.network.load_state_dict(state["network"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-
-    def save(self) -> None:
-        if self.plan.group.leads:
-            save_state(self.plan.folder, self.state_dict())
-        self.saved_at = time.monotonic()
 
 
 class TrainStep(nn.Module):
@@ -156,17 +68,14 @@ def fit(plan: Plan, network: nn.Module, state: Mapping[str, Any] | None, rows: l
     batches = Batches(
         len(plan.train), config.batch_size, plan.seed, plan.sample_weights, plan.group.rank, plan.group.world
     )
-    loader = build_loader(
-        Pictures(plan.train, plan.transform_at, plan.seed, replace=True),
-        batches,
-        plan.task.collate,
-        workers=default_workers(plan.setting.device) if config.workers is None else config.workers,
-        pin_memory=plan.setting.device.device.type == "cuda",
-    )
+    loader = None
     while run.position.epoch < config.epochs and not _is_exhausted(run):
         began = time.monotonic()
+        if _refresh(run) or loader is None:  # the workers of a loader hold copies of what they know
+            loader = _training_loader(run, batches)
         images_per_second = _train_epoch(run, step_module, loader, batches)
         plan.group.share_buffers(run.evaluated)
+        _check_weights(run)
         row = _epoch_row(run, images_per_second)
         measured = _validate(run) if plan.val is not None and _is_due(run.position.epoch, config) else None
         improved = _note_best(run, measured)
@@ -194,6 +103,69 @@ def _check_monitor(plan: Plan) -> None:
     names = ["loss", *plan.task.build_evaluator(plan.train.classes).compute()]
     if plan.config.monitor is not None and plan.config.monitor not in names:
         raise UsageError(f"train.monitor: {unknown_name('metric', plan.config.monitor, names)}")
+
+
+def _training_loader(run: Run, batches: Batches) -> Any:
+    plan, workers = run.plan, run.plan.config.workers
+    return build_loader(
+        Pictures(plan.train, plan.transforms(run.memory), plan.seed, replace=True),
+        batches,
+        plan.task.collate,
+        workers=default_workers(plan.setting.device) if workers is None else workers,
+        pin_memory=plan.setting.device.device.type == "cuda",
+    )
+
+
+def _refresh(run: Run) -> bool:
+    """Let the task look at the training pictures between epochs; whether that changed what it remembers.
+
+    Raises: Interrupted, after saving; the resumed run looks again.
+    """
+    plan, position = run.plan, run.position
+    if plan.refresh is None or position.epoch == run.refreshed:
+        return False
+
+    def look() -> Iterator[tuple[Any, Any, ImageInfo]]:
+        inferred = infer(
+            plan.task,
+            run.evaluated.eval(),
+            plan.train,
+            plan.val_transform,
+            plan.setting,
+            batch_size=plan.config.batch_size,
+            workers=plan.config.workers,
+            group=plan.group,
+            stop=plan.stop,
+            report=plan.report,
+            title="refresh",
+        )
+        mine = [
+            row
+            for batch in inferred
+            for row in zip(batch.predictions, batch.truths, batch.infos, strict=True)
+        ]
+        rows = [row for part in plan.group.gather(mine) for row in part]
+        yield from sorted(rows, key=lambda row: str(row[2].image_id))
+
+    try:
+        found = plan.refresh(position.epoch - 1, run.memory, look)
+    except Interrupted as stopped:
+        run.save()
+        raise _resumable(plan, stopped.signum) from None
+    run.refreshed = position.epoch
+    run.memory = run.memory if found is None else found
+    return found is not None
+
+
+def _check_weights(run: Run) -> None:
+    """Before weights are written. Raises: RunError when a number in them is not finite."""
+    for name, tensor in run.evaluated.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(
+                f"the weights diverged in epoch {run.position.epoch + 1} ({name} is not finite); "
+                f"the last good ones are in {run.plan.folder.path / 'weights'}; "
+                "lower train.optimizer.lr, or set train.clip_norm"
+            )
 
 
 def _train_epoch(run: Run, step_module: Any, loader: Any, batches: Batches) -> float:
@@ -267,11 +239,7 @@ def _use_batch_statistics(network: nn.Module, use: bool) -> None:
 
 def _split(batch: Batch, parts: int) -> list[Batch]:
     size = math.ceil(len(batch.infos) / parts)
-    starts = range(0, len(batch.infos), size)
-    return [
-        Batch(batch.images[n : n + size], batch.infos[n : n + size], batch.targets[n : n + size])
-        for n in starts
-    ]
+    return [batch.part(slice(n, n + size)) for n in range(0, len(batch.infos), size)]
 
 
 def _check_finite(total: float, plan: Plan, position: Position, part: Batch) -> None:
@@ -314,7 +282,11 @@ def _save_if_asked(run: Run) -> None:
     if signum or due:
         run.save()
     if signum:
-        raise Interrupted(signum, f"the run's state is saved; go on with --resume -o {plan.folder.path}")
+        raise _resumable(plan, signum)
+
+
+def _resumable(plan: Plan, signum: int) -> Interrupted:
+    return Interrupted(signum, f"the run's state is saved; go on with --resume -o {plan.folder.path}")
 
 
 def _is_exhausted(run: Run) -> bool:
@@ -327,28 +299,29 @@ def _is_due(epoch: int, config: TrainConfig) -> bool:
 
 
 def _validate(run: Run) -> Measured:
-    plan = run.plan
-    assert plan.val is not None
-    network = run.evaluated.eval()
     try:
-        return evaluate(
-            plan.task,
-            network,
-            plan.val,
-            plan.val_transform,
-            plan.setting,
-            batch_size=plan.config.batch_size,
-            workers=plan.config.workers,
-            max_skip=plan.config.max_skip,
-            group=plan.group,
-            stop=plan.stop,
-            report=plan.report,
-        )
+        return validate(run.plan, run.evaluated.eval(), run.plan.group)
     except Interrupted as stopped:
         run.save()
-        raise Interrupted(
-            stopped.signum, f"the run's state is saved; go on with --resume -o {plan.folder.path}"
-        ) from None
+        raise _resumable(run.plan, stopped.signum) from None
+
+
+def validate(plan: Plan, network: nn.Module, group: Group) -> Measured:
+    """Measure a network, in evaluation mode, on the validation split of a run."""
+    assert plan.val is not None
+    return evaluate(
+        plan.task,
+        network,
+        plan.val,
+        plan.val_transform,
+        plan.setting,
+        batch_size=plan.config.batch_size,
+        workers=plan.config.workers,
+        max_skip=plan.config.max_skip,
+        group=group,
+        stop=plan.stop,
+        report=plan.report,
+    )
 
 
 def _note_best(run: Run, measured: Measured | None) -> bool:

@@ -11,7 +11,7 @@ import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -46,6 +46,10 @@ class Loaded:
     entries: list[Entry]
     fault: VisionTasksError | None
 
+    def pin_memory(self) -> Loaded:
+        """As DataLoader asks for, to copy to a GPU while it computes."""
+        return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
+
 
 def epoch_order(seed: int, epoch: int, size: int, weights: NDArray[np.float64] | None) -> NDArray[np.int64]:
     """The order in which an epoch visits a data set of `size` pictures: (size,) int64.
@@ -72,6 +76,7 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
 
     def __getitem__(self, key: Key) -> tuple[Example[Any] | None, VisionTasksError | None]:
         epoch, index = key
+        last = ""
         for attempt in range(MAX_REPLACEMENTS if self.replace else 1):
             at = (index + attempt) % len(self.source)
             try:
@@ -79,8 +84,9 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
                 rng = np.random.default_rng([self.seed, PICTURE, epoch, at])
                 return self.transform_at(epoch)(sample, rng, self.fetch), None
             except ImageError as error:
+                last = str(error)
                 try:
-                    self.source.ledger.add("skipped", *_file_and_reason(error))
+                    self.source.ledger.add("skipped", *error.file_and_reason)
                 except DataError as strict:
                     return None, strict
             except VisionTasksError as error:
@@ -88,17 +94,13 @@ class Pictures(Dataset[tuple[Example[Any] | None, VisionTasksError | None]]):
         if not self.replace:
             return None, None
         return None, DataError(
-            f"expected readable pictures, found {MAX_REPLACEMENTS} bad ones in a row; run data check"
+            f"expected readable pictures, found {MAX_REPLACEMENTS} bad ones in a row, the last: {last}; "
+            "mend or remove them"
         )
 
     def fetch(self, index: int) -> Sample[Any]:
         """A partner for mixup or mosaic."""
         return self.source[index % len(self.source)]
-
-
-def _file_and_reason(error: ImageError) -> tuple[str, str]:
-    file, _, reason = str(error).partition(": ")
-    return (file, reason) if reason else ("", file)
 
 
 class Always:
@@ -112,16 +114,21 @@ class Always:
 
 
 class Collate:
-    """Joins the pictures of a batch; runs in the worker."""
+    """Joins the pictures of a batch; runs in the worker.
 
-    def __init__(self, collate: Callable[[Sequence[Example[Any]]], Batch], source: Source[Any]) -> None:
-        self.collate, self.source = collate, source
+    with_truths: hand the truths over, too (evaluation).
+    """
+
+    def __init__(
+        self, collate: Callable[[Sequence[Example[Any]]], Batch], source: Source[Any], *, with_truths: bool
+    ) -> None:
+        self.collate, self.source, self.with_truths = collate, source, with_truths
 
     def __call__(self, items: list[tuple[Example[Any] | None, VisionTasksError | None]]) -> Loaded:
         examples = [example for example, _ in items if example is not None]
         fault = next((fault for _, fault in items if fault is not None), None)
         batch = self.collate(examples) if examples and fault is None else None
-        truths = [example.truth for example in examples]
+        truths = [example.truth for example in examples] if self.with_truths else ()
         return Loaded(batch, truths, len(items), self.source.ledger.drain(), fault)
 
 
@@ -179,12 +186,13 @@ def build_loader(
     *,
     workers: int,
     pin_memory: bool,
+    with_truths: bool = False,
 ) -> DataLoader[Any]:
     """A loader that yields `Loaded`; its workers live as long as it does."""
     return DataLoader(
         pictures,
         batch_sampler=batches,
-        collate_fn=Collate(collate, pictures.source),
+        collate_fn=Collate(collate, pictures.source, with_truths=with_truths),
         num_workers=workers,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from visiontasks import __version__
 from visiontasks.classes import ClassMap
-from visiontasks.config import parse_config, section_model
+from visiontasks.config_files import parse_config, section_model
 from visiontasks.engine.device import Device
-from visiontasks.engine.evaluate import Setting
+from visiontasks.engine.infer import Setting
 from visiontasks.errors import UsageError, WeightsError
 from visiontasks.io.downloads import Download, download, load_torchvision_state
 from visiontasks.io.weights import ModelRecord, check_tensors, load_weights, resolve_weights, save_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from visiontasks.classes import ClassMap
-from visiontasks.config import to_yaml
+from visiontasks.config_files import to_yaml
 from visiontasks.drawing import contact_sheet
 from visiontasks.engine.checkpoint import (
     RunFolder,
@@ -20,9 +21,8 @@ from visiontasks.engine.checkpoint import (
 )
 from visiontasks.engine.device import Device, choose_device, environment, keep_freed_memory
 from visiontasks.engine.distributed import Group, processes
-from visiontasks.engine.evaluate import evaluate
 from visiontasks.engine.faults import run_faults
-from visiontasks.engine.fit import Plan, fit
+from visiontasks.engine.fit import fit, validate
 from visiontasks.engine.loader import Pictures, epoch_order
 from visiontasks.engine.log import Report
 from visiontasks.engine.model_files import (
@@ -34,6 +34,7 @@ from visiontasks.engine.model_files import (
     setting_of,
 )
 from visiontasks.engine.results import write_measurements
+from visiontasks.engine.run import Plan
 from visiontasks.engine.signals import Stop, stop_signals
 from visiontasks.errors import UsageError
 from visiontasks.io.files import write_atomic, write_json
@@ -83,7 +84,8 @@ def train(
         else:
             folder.check_free(overwrite=overwrite)
         state = load_state(folder) if resume else None
-        plan, network = _prepare(task, config, folder, device, group, stop, report, strict, state)
+        with run_faults("lower input.size, or what makes the network large"):
+            plan, network = _prepare(task, config, folder, device, group, stop, report, strict, state)
         if state is not None:
             check_same_data(state, plan.train.fingerprint, allow=allow_data_change)
         group.wait()
@@ -146,11 +148,12 @@ def _prepare(
         config=config.train,
         seed=config.seed,
         folder=folder,
-        setting=setting_of(task, config.input, device, {}),
+        setting=setting_of(task, config.input, device, task.evaluate_options),
         train=train_source,
         val=val_source,
-        transform_at=TransformAt(task, config, train_source.classes),
-        val_transform=task.build_transform(config.input, None, train_source.classes),
+        transforms=partial(TransformAt, task, config, train_source.classes),
+        refresh=None if task.refresh is None else partial(task.refresh, config),
+        val_transform=task.build_transform(config.input, None, train_source.classes, None),
         sample_weights=task.sample_weights(config, train_source),
         export=export,
         group=group,
@@ -171,13 +174,15 @@ class TransformAt:
     Source: progressive resizing as in Tan & Le 2021 (arXiv 2104.00298, section 4).
     """
 
-    def __init__(self, task: Task[Any, Any], config: Any, classes: ClassMap) -> None:
+    def __init__(self, task: Task[Any, Any], config: Any, classes: ClassMap, memory: Any) -> None:
         stages = [(until, (size, size)) for until, size in config.train.resolutions]
         stages.append((float("inf"), config.input.size))
         self.stages = [
             (
                 until,
-                task.build_transform(config.input.model_copy(update={"size": size}), config.augment, classes),
+                task.build_transform(
+                    config.input.model_copy(update={"size": size}), config.augment, classes, memory
+                ),
             )
             for until, size in stages
         ]
@@ -204,7 +209,7 @@ def _write_beginning(plan: Plan, config: Any) -> None:
     write_atomic(folder.config, to_yaml(config))
     write_json(folder.path / "env.json", environment(plan.setting.device))
     write_json(folder.path / "classes.json", list(plan.train.classes.names))
-    pictures = Pictures(plan.train, plan.transform_at, plan.seed, replace=True)
+    pictures = Pictures(plan.train, plan.transforms(None), plan.seed, replace=True)
     order = epoch_order(plan.seed, 0, len(plan.train), plan.sample_weights)[:SAMPLES]
     examples = [pictures[0, int(index)][0] for index in order]
     drawn = [
@@ -233,19 +238,7 @@ def _write_end(plan: Plan) -> None:
         return
     tensors, record = read_model(str(folder.weights("best")), plan.task)
     opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
-    measured = evaluate(
-        plan.task,
-        opened.network,
-        plan.val,
-        plan.val_transform,
-        opened.setting,
-        batch_size=plan.config.batch_size,
-        workers=plan.config.workers,
-        max_skip=plan.config.max_skip,
-        group=Group(),
-        stop=plan.stop,
-        report=plan.report,
-    )
+    measured = validate(plan, opened.network, Group())
     numbers = {name: value for name, value in measured.numbers.items() if name != "loss"}
     write_measurements(folder.path, plan.task, numbers, measured.evaluator)  # the loss is in metrics.jsonl
     plan.report.line(

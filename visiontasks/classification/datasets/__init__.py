@@ -10,16 +10,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import ClassMap, class_name
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets.balance import class_weights, sample_weights
 from visiontasks.classification.datasets.csv_file import read_csv_file
 from visiontasks.classification.datasets.folder import read_folder
-from visiontasks.classification.datasets.labelled_images import LabelledImages, Listing, class_name
-from visiontasks.classification.datasets.location import SHOWN, data_root, describe_folder
+from visiontasks.classification.datasets.labelled_images import LabelledImages, Listing
 from visiontasks.classification.datasets.selection import select
 from visiontasks.classification.datasets.tiny_imagenet import read_tiny_imagenet
 from visiontasks.errors import DataError, unknown_name
+from visiontasks.io.location import SHOWN, data_root, describe_folder
 from visiontasks.ledger import Ledger
 
 __all__ = ["FORMATS", "LabelledImages", "class_weights", "data_root", "open_source", "sample_weights"]
@@ -74,6 +74,8 @@ def _named(found: ClassMap, config: DataConfig, *, complete: bool) -> ClassMap:
     if not isinstance(config.classes, dict):
         return found
     mapping = {class_name(old): class_name(new) for old, new in config.classes.items()}
+    if absent := [old for old in mapping if not complete and old not in found.names]:
+        _log.warning("renamed classes that this split does not have: %s", ", ".join(absent[:SHOWN]))
     return found.renamed({old: new for old, new in mapping.items() if complete or old in found.names})
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from visiontasks.classes import ClassMap
-from visiontasks.classification.datasets.labelled_images import Listing, class_name
-from visiontasks.classification.datasets.location import SHOWN, split_path
+from visiontasks.classes import ClassMap, class_name
+from visiontasks.classification.datasets.labelled_images import Listing
 from visiontasks.errors import DataError
 from visiontasks.io.files import read_document, safe_path
+from visiontasks.io.location import SHOWN, split_path
 from visiontasks.ledger import Ledger
 
 COLUMNS = ("path", "label")

@@ -12,11 +12,11 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from visiontasks.classes import ClassMap
-from visiontasks.classification.datasets.labelled_images import Listing, class_name
-from visiontasks.classification.datasets.location import SHOWN, describe_folder, split_path
+from visiontasks.classes import ClassMap, class_name
+from visiontasks.classification.datasets.labelled_images import Listing
 from visiontasks.errors import DataError
 from visiontasks.io.files import IMAGE_SUFFIXES
+from visiontasks.io.location import SHOWN, describe_folder, split_path
 from visiontasks.ledger import Ledger
 
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})

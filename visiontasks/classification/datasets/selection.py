@@ -5,8 +5,6 @@ The choice depends on a picture's path and the seed alone, never on the order in
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets.labelled_images import Listing
+from visiontasks.io.listing import hashes
 
 
 def select(listing: Listing, config: DataConfig, split: str) -> Listing:
@@ -52,10 +51,7 @@ def ranks_in_class(
         labels: (N,) class indices.
         salt: another one gives another order.
     """
-    key = hashlib.sha256(salt.encode()).digest()
-    digests = [hashlib.blake2b(os.fsencode(path), key=key, digest_size=8).digest() for path in paths]
-    hashes = np.frombuffer(b"".join(digests), dtype=">u8")
-    order = np.lexsort((hashes, labels))  # by class, then by hash
+    order = np.lexsort((hashes(paths, salt), labels))  # by class, then by hash
     counts = np.bincount(labels).astype(np.int64)
     starts = np.cumsum(counts) - counts
     ranks = np.empty(len(labels), dtype=np.int64)

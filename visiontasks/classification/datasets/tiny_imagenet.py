@@ -15,13 +15,13 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import ClassMap, class_name
 from visiontasks.classification.datasets.folder import read_folder
-from visiontasks.classification.datasets.labelled_images import Listing, class_name
-from visiontasks.classification.datasets.location import SHOWN, split_path
+from visiontasks.classification.datasets.labelled_images import Listing
 from visiontasks.errors import DataError
 from visiontasks.io.documents import decode_text
 from visiontasks.io.files import IMAGE_SUFFIXES, read_bytes
+from visiontasks.io.location import SHOWN, split_path
 from visiontasks.ledger import Ledger
 
 ANNOTATIONS = "val_annotations.txt"

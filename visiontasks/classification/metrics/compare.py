@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import ClassMap, class_name
 from visiontasks.classification.datasets.csv_file import check_columns, clean_path, read_labels
-from visiontasks.classification.datasets.labelled_images import class_name
 from visiontasks.classification.metrics.evaluator import ROW, TOP, ClassificationEvaluator
 from visiontasks.errors import DataError, unknown_name
 from visiontasks.io.files import read_document

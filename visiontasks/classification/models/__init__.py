@@ -32,4 +32,4 @@ def build_model(
         head = build_linear_head(backbone, len(classes), model.dropout or 0.0)
     weights = class_weights(loss, source) if source is not None else None
     factors = None if weights is None else torch.tensor(weights, dtype=torch.float32)
-    return Classifier(backbone, head, factors, loss.label_smoothing, mirror=model.mirror)
+    return Classifier(backbone, head, factors, loss.label_smoothing, mirror=model.mirror, shift=model.shift)

@@ -1,0 +1,181 @@
+"""A trained network, opened: what `visiontasks.load` hands out. Importing this module leaves torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import PIL.Image
+
+from visiontasks.classes import ClassMap
+from visiontasks.errors import ImageError, UsageError
+from visiontasks.io.files import list_inputs
+from visiontasks.io.images import MAX_PIXELS, read_image
+from visiontasks.tasks import load_task
+from visiontasks.types import Image, Task
+
+if TYPE_CHECKING:
+    from visiontasks.engine.model_files import OpenModel
+    from visiontasks.engine.predict import Predicted, Tiling
+
+P = TypeVar("P")
+Name = TypeVar("Name")
+
+
+@dataclass(frozen=True)
+class Model(Generic[P]):
+    """A network ready to use, with everything that belongs to it.
+
+    >>> model = load("path/to/weights.safetensors")
+    >>> model("photo.jpg").top(3)
+    """
+
+    name: str
+    opened: OpenModel
+
+    @property
+    def task(self) -> Task[Any, P]:
+        return self.opened.task
+
+    @property
+    def classes(self) -> ClassMap:
+        return self.opened.classes
+
+    def __call__(self, image: str | Path | Image | PIL.Image.Image) -> P:
+        """The prediction for one picture: a path, an (H, W, 3) uint8 RGB array, or a Pillow picture.
+
+        Raises: ImageError when it cannot be read.
+        """
+        predicted = next(iter(self._run([image], batch_size=1)))
+        if predicted.fault is not None:
+            raise predicted.fault
+        result: P = predicted.prediction
+        return result
+
+    def predict(
+        self, inputs: str | Path | Sequence[str | Path], batch_size: int = 8
+    ) -> Iterator[tuple[Path, P]]:
+        """(path, prediction) for files, folders and globs, in order. Constant memory.
+
+        Raises:
+            UsageError: an input does not exist. ImageError: a picture cannot be read.
+        """
+        typed = [inputs] if isinstance(inputs, str | Path) else inputs
+        for predicted in self._run(list_inputs([str(item) for item in typed]), batch_size):
+            if predicted.fault is not None:
+                raise predicted.fault
+            yield Path(predicted.name), predicted.prediction
+
+    def stream(
+        self,
+        images: Iterable[Name],
+        *,
+        batch_size: int = 8,
+        max_pixels: int = MAX_PIXELS,
+        tile: int | None = None,
+        overlap: float = 0.25,
+    ) -> Iterator[Predicted[Name]]:
+        """As `predict`, with pictures, times, and faults handed over instead of raised.
+
+        Args:
+            images: paths, arrays or Pillow pictures; taken as they are needed.
+            batch_size: pictures, or tiles, a step. max_pixels: pictures with more are faults.
+            tile: side of the squares that pictures are cut into, original pixels; None = whole pictures.
+            overlap: share of a tile that its neighbour sees too, below 1.
+
+        Raises:
+            UsageError: the task has no tiles. RunError: memory ran out.
+        """
+        from visiontasks.engine.predict import Tiling
+
+        if tile is not None and self.task.stitcher is None:
+            raise UsageError(f"expected whole pictures to {self.task.verb}, found a tile size; leave it out")
+        return self._run(images, batch_size, max_pixels, None if tile is None else Tiling(tile, overlap))
+
+    def _run(
+        self,
+        images: Iterable[Name],
+        batch_size: int,
+        max_pixels: int = MAX_PIXELS,
+        tiling: Tiling | None = None,
+    ) -> Iterator[Predicted[Name]]:
+        from visiontasks.engine.faults import run_faults
+        from visiontasks.engine.predict import predict as run_prediction
+
+        transform = self.task.build_transform(self.opened.input, None, self.classes, None)
+        with run_faults("lower --batch-size"):
+            yield from run_prediction(
+                self.task,
+                self.opened.network,
+                self.classes,
+                images,
+                lambda image: _as_image(image, max_pixels),
+                transform,
+                self.opened.setting,
+                batch_size=batch_size,
+                tiling=tiling,
+            )
+
+
+def _as_image(image: Any, max_pixels: int) -> Image:
+    """A path, array or Pillow picture as (H, W, 3) uint8 RGB. Raises: ImageError."""
+    if isinstance(image, str | Path):
+        return read_image(Path(image), max_pixels=max_pixels)
+    if isinstance(image, PIL.Image.Image):
+        image = np.asarray(image.convert("RGB"))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(
+            f"array: expected a path, a Pillow picture or an (H, W, 3) uint8 RGB array, found {found}"
+        )
+    return image
+
+
+def load(
+    name: str | Path,
+    *,
+    task: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    method: str | None = None,
+    options: Mapping[str, float] | None = None,
+) -> Model[Any]:
+    """Open a model: a bundled name, a weights file, a run's folder, or `torchvision:NAME` (a download).
+
+    Args:
+        name: see above.
+        task: the task that it is wanted for (noun or verb). A model of another task is an error, but where
+            this task can use it as its own (a classifier detects, by sliding windows).
+        method: the kind of network that is wanted, for instance "sliding-window"; another one is an error.
+        device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, bf16 or fp16.
+        options: replaces the file's operating point, for instance {"temperature": 1.5}.
+
+    Raises:
+        UsageError: no such model, device or option. WeightsError: the file is damaged or of another task.
+    """
+    from visiontasks.engine.device import choose_device
+    from visiontasks.engine.model_files import open_model, read_model
+
+    wanted = load_task(task or "classification")
+    tensors, record = read_model(str(name), wanted)
+    found = load_task(record.task)
+    if task is not None and found.name != wanted.name:
+        if wanted.convert is None:
+            raise UsageError(
+                f"expected a model to {wanted.verb}, found one to {found.verb} ({name}); "
+                f"use visiontasks {found.verb}"
+            )
+        tensors, record = wanted.convert(record, tensors)
+        found = wanted
+    kind = str(record.model.get("name", found.name)).replace("_", "-")
+    if method is not None and method != kind:
+        raise UsageError(
+            f"expected a network of the kind {method}, found {kind} ({name}); choose other weights"
+        )
+    opened = open_model(
+        found, record, tensors, choose_device(device, precision), name=str(name), options=options or {}
+    )
+    return Model(str(name), opened)

@@ -1,0 +1,35 @@
+"""Pictures between NumPy and torch: scaling, and bytes in the order that both libraries like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Image = NDArray[np.uint8]  # (H, W, 3) RGB
+
+
+def resize(image: Image, size: tuple[int, int]) -> Image:
+    """Scale to (height, width): area averaging to shrink, bilinear to enlarge; itself if it fits."""
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    resized = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def to_tensor(image: Image) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) uint8, sharing memory where it is contiguous and may be written."""
+    return torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)
+
+
+def stack(images: Sequence[Tensor]) -> Tensor:
+    """B pictures (3, H, W) of one size as (B, 3, H, W) in channels_last order, without rearranging bytes."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)

@@ -3,11 +3,13 @@
 import json
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import visiontasks.classification
 from visiontasks import api
 from visiontasks.engine import train as train_module
 from visiontasks.engine.loader import Batches, epoch_order
@@ -146,3 +148,59 @@ def test_batches_of_several_processes_make_up_those_of_one():
     for whole, *parts in zip(one, *two, strict=True):
         assert sorted(whole) == sorted(key for part in parts for key in part)
     assert len(list(one)) == 2
+
+
+class Darkened:
+    """A transform that halves the pictures whose ids it is told."""
+
+    def __init__(self, inner, ids):
+        self.inner, self.ids = inner, ids
+
+    def __call__(self, sample, rng, fetch):
+        example = self.inner(sample, rng, fetch)
+        return replace(example, image=example.image // 2) if sample.image_id in self.ids else example
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Classification with a memory: the pictures that it got wrong. Gives (epoch, what was known) a call."""
+    task, seen = visiontasks.classification.TASK, []
+
+    def refresh(config, epoch, memory, infer):
+        seen.append((epoch, None if memory is None else len(memory["wrong"])))
+        wrong = [info.image_id for prediction, truth, info in infer() if prediction.best != truth]
+        return {"wrong": wrong, "epoch": torch.tensor(epoch)} if epoch != 1 else None
+
+    def build_transform(input, augment, classes, memory):
+        inner = task.build_transform(input, augment, classes, None)
+        return Darkened(inner, memory["wrong"]) if memory else inner
+
+    changed = replace(task, refresh=refresh, build_transform=build_transform)
+    monkeypatch.setattr(visiontasks.classification, "TASK", changed)
+    return seen
+
+
+def test_refresh_is_called_between_epochs_with_what_it_returned_last(calls, write_config, tmp_path):
+    api.train(write_config(), {"train.epochs": 4}, out=tmp_path / "run")
+    assert [epoch for epoch, _ in calls] == [0, 1, 2]
+    assert calls[0][1] is None and calls[1][1] == calls[2][1] > 0  # None changes nothing
+
+
+# 4 epochs of 5 steps and 1 batch of validation, refreshed (42 pictures, 6 batches) before each but the first
+@pytest.mark.parametrize("looks", [6, 9, 12, 14, 22, 27], ids=lambda n: f"after-look-{n}")
+def test_an_interrupted_run_remembers_the_same(calls, looks, write_config, tmp_path, monkeypatch):
+    config = write_config(train={"epochs": 4})
+    whole = api.train(config, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, looks)
+        with pytest.raises(Interrupted, match="--resume"):
+            api.train(config, out=tmp_path / "parts")
+    assert_same_run(whole, api.train(config, out=tmp_path / "parts", resume=True))
+
+
+def test_workers_are_told_what_was_learned(calls, write_config, tmp_path):
+    runs = [
+        api.train(write_config(), {"train.workers": workers}, out=tmp_path / str(workers))
+        for workers in (0, 2)
+    ]
+    assert_same_run(*runs)

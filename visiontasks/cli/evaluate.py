@@ -65,9 +65,7 @@ FILE_FLAGS = ("classes", "ignore")
 )
 @click.option("--strict", is_flag=True, help="Stop at what would be skipped or repaired.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
-@click.pass_context
 def command(
-    context: click.Context,
     model: str | None,
     task: str | None,
     truth: Path | None,
@@ -93,7 +91,7 @@ def command(
             raise UsageError(
                 "without a model, give all of --task, --truth and --predictions (and no WEIGHTS)"
             )
-        _refuse(context, MODEL_FLAGS, "--truth and --predictions")
+        _refuse(MODEL_FLAGS, "--truth and --predictions")
         names = [name.strip() for name in classes.split(",")] if classes is not None else None
         numbers, protocol = api.compare(
             task,
@@ -107,7 +105,7 @@ def command(
     elif model is None:
         raise UsageError("expected WEIGHTS or RUN, or --task with --truth and --predictions; found neither")
     else:
-        _refuse(context, FILE_FLAGS, "a model")
+        _refuse(FILE_FLAGS, "a model")
         from visiontasks.engine.log import Report
 
         loaded = api.load(model, task=task, device=options.pop("device"), precision=options.pop("precision"))
@@ -119,8 +117,9 @@ def command(
         click.echo(f"written to {out}", err=True)
 
 
-def _refuse(context: click.Context, names: Collection[str], beside: str) -> None:
+def _refuse(names: Collection[str], beside: str) -> None:
     """Raises: UsageError for a flag that has no effect here, rather than ignoring it."""
+    context = click.get_current_context()
     for parameter in context.command.params:
         given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
         if given and parameter.name in names:

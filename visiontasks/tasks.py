@@ -8,7 +8,11 @@ from typing import Any, Final
 from visiontasks.errors import UsageError, unknown_name
 from visiontasks.types import Task
 
-TASKS: Final = {"classification": "classify"}  # folder -> verb
+TASKS: Final = {  # folder -> verb
+    "classification": "classify",
+    "detection": "detect",
+    "segmentation": "segment",
+}
 
 
 def load_task(name: str) -> Task[Any, Any]:

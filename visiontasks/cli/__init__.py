@@ -15,6 +15,8 @@ from visiontasks import __version__
 from visiontasks.errors import UsageError, VisionTasksError, unknown_name
 
 VERBS: Final = {  # verb -> (module, one line for the overview)
+    "detect": ("detect", "Find things on pictures: boxes."),
+    "segment": ("segment", "Say what each pixel of pictures shows: masks."),
     "classify": ("classify", "Say what is on pictures."),
     "train": ("train", "Train a model from a config."),
     "evaluate": ("evaluate", "Measure a model, or files of predictions, against the truth."),

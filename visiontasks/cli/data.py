@@ -39,6 +39,5 @@ def sample(out: Path, task: str, n: int, seed: int, overwrite: bool) -> None:
         f"{drawn.root}: {sum(drawn.counts.values())} pictures ({counts}), {len(drawn.classes)} classes",
         err=True,
     )
-    if drawn.config is not None:
-        click.echo(f"now: visiontasks train {drawn.config}", err=True)
+    click.echo(f"now: visiontasks train {drawn.config}", err=True)
     click.echo(drawn.root)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from visiontasks.errors import Interrupted, UsageError
+from visiontasks.errors import ImageError, Interrupted, UsageError
 
+if TYPE_CHECKING:
+    from visiontasks.engine.results import ResultFolder
+    from visiontasks.engine.signals import Stop
+    from visiontasks.io.video import VideoWriter
+    from visiontasks.model import Model
+
+VIDEO_RESULTS: Final = (".mp4", ".jsonl")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -44,6 +52,31 @@ def prediction_options(*, formats: Sequence[str]) -> Callable[[F], F]:
         click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout."),
     ]
 
+    return _decorator(options)
+
+
+def tile_options() -> Callable[[F], F]:
+    """The flags of verbs that can look at large pictures part by part."""
+    return _decorator(
+        [
+            click.option(
+                "--tile",
+                metavar="PX",
+                type=click.IntRange(32),
+                help="Look at squares of so many pixels: for pictures much larger than the network.",
+            ),
+            click.option(
+                "--overlap",
+                default=0.25,
+                show_default=True,
+                type=click.FloatRange(0, 0.9),
+                help="Share of a tile that its neighbour sees too.",
+            ),
+        ]
+    )
+
+
+def _decorator(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
             function = option(function)
@@ -59,57 +92,153 @@ def run_prediction(
     out: str | None,
     formats: Sequence[str],
     no_draw: bool,
-    batch_size: int,
     device: str,
     precision: str,
-    max_pixels: int,
     strict: bool,
     as_json: bool,
+    *,
+    method: str | None = None,
+    options: Mapping[str, float] | None = None,
+    **how: Any,
 ) -> None:
-    """Predict, print a line a picture, write the folder of results; exit 1 when pictures were skipped."""
+    """Predict, print a line a picture, write the folder of results; exit 1 when something was skipped.
+
+    Args:
+        task: noun.
+        images: files (videos too), folders, globs.
+        method, options: see `load`.
+        how: arguments of `Model.stream`: batch_size, max_pixels and, where the verb has them, tile, overlap.
+    """
     from visiontasks.io.files import list_inputs
+    from visiontasks.io.video import is_video
 
     paths = list_inputs(images)
+    pictures, videos = ([path for path in paths if is_video(path) == wanted] for wanted in (False, True))
+    formats = [name for name in formats if name != "json"]
+    if videos and formats:
+        raise UsageError(
+            f"expected pictures to write as {formats[0]}, found the video {videos[0]}, whose results are "
+            "JSON lines; leave it or --format out"
+        )
     from visiontasks import api
     from visiontasks.engine.results import ResultFolder, next_free_folder
     from visiontasks.engine.signals import stop_signals
 
-    model = api.load(weights or default_model(task), task=task, device=device, precision=precision)
+    name = weights or default_model(task)
+    model = api.load(name, task=task, device=device, precision=precision, method=method, options=options)
     folder = Path(out) if out else next_free_folder(Path("runs") / model.task.verb)
     if any(folder.resolve() in (path.resolve().parent, path.parent.resolve()) for path in paths):
         raise UsageError(f"the results' folder {folder} holds inputs; choose another with -o")
-    results = ResultFolder(
-        folder,
-        model.task,
-        model.classes,
-        model.name,
-        formats=[f for f in formats if f != "json"],
-        draw=not no_draw,
-    )
+    results = ResultFolder(folder, model.task, model.classes, model.name, formats=formats, draw=not no_draw)
     began = time.perf_counter()
     with stop_signals() as stop:
-        for predicted in model.stream(paths, batch_size=batch_size, max_pixels=max_pixels):
-            if predicted.fault is not None:
-                if strict:
-                    raise predicted.fault
-                results.skip(str(predicted.name), predicted.fault)
-                click.echo(f"skipped: {predicted.fault}", err=True)
-            else:
-                assert predicted.image is not None
-                results.add(str(predicted.name), predicted.image, predicted.prediction)
-                found = model.task.describe(predicted.prediction, model.classes)
-                click.echo(f"{predicted.name}  {found}  {predicted.milliseconds:.0f} ms", err=as_json)
-            if stop.signum:
-                path = results.close()
-                raise Interrupted(stop.signum, f"{path} holds the {len(results.records)} pictures so far")
+        _predict_pictures(model, pictures, results, stop, strict=strict, as_json=as_json, how=how)
+        frames = [
+            _predict_video(model, path, results, stop, strict=strict, as_json=as_json, how=how)
+            for path in videos
+            if not stop.signum
+        ]
     path = results.close()
-    if as_json:
+    if stop.signum:
+        raise Interrupted(stop.signum, f"{path} holds the {len(results.records)} pictures so far")
+    if as_json and (pictures or not videos):
         click.echo(json.dumps(results.content()))
+    counted = f"{len(results.records)} pictures" if pictures or not videos else ""
+    counted += f"{', ' if counted else ''}{sum(frames)} frames" if videos else ""
     skipped = f", skipped {len(results.skipped)}" if results.skipped else ""
-    click.echo(
-        f"{len(results.records)} pictures{skipped} in {time.perf_counter() - began:.1f} s; {path}", err=True
-    )
+    click.echo(f"{counted}{skipped} in {time.perf_counter() - began:.1f} s; {path}", err=True)
     sys.exit(1 if results.skipped else 0)
+
+
+def _predict_pictures(
+    model: Model[Any],
+    paths: Sequence[Path],
+    results: ResultFolder,
+    stop: Stop,
+    *,
+    strict: bool,
+    as_json: bool,
+    how: Mapping[str, Any],
+) -> None:
+    for predicted in model.stream(paths, **how):
+        if predicted.fault is not None:
+            _skip(results, predicted.name, predicted.fault, strict)
+        else:
+            assert predicted.image is not None
+            results.add(str(predicted.name), predicted.image, predicted.prediction)
+            found = model.task.describe(predicted.prediction, model.classes)
+            click.echo(f"{predicted.name}  {found}  {predicted.milliseconds:.0f} ms", err=as_json)
+        if stop.signum:
+            return
+
+
+def _skip(results: ResultFolder, path: Path, fault: ImageError, strict: bool) -> None:
+    if strict:
+        raise fault
+    results.skip(str(path), fault)
+    click.echo(f"skipped: {fault}", err=True)
+
+
+def _predict_video(
+    model: Model[Any],
+    path: Path,
+    results: ResultFolder,
+    stop: Stop,
+    *,
+    strict: bool,
+    as_json: bool,
+    how: Mapping[str, Any],
+) -> int:
+    """A video's frames as JSON lines and, unless pictures are not drawn, as an mp4; returns their number."""
+    from visiontasks.engine.log import Report
+    from visiontasks.io.files import replacing
+    from visiontasks.io.video import Video, write_video
+
+    try:
+        video = Video(path, max_pixels=how["max_pixels"])
+    except ImageError as fault:
+        _skip(results, path, fault, strict)
+        return 0
+    stem, task, began, frame = _free_stem(results, path), model.task, time.perf_counter(), 0
+    with ExitStack() as stack:
+        lines = stack.enter_context(replacing(results.path / f"{stem}.jsonl"))
+        file = stack.enter_context(open(lines, "x", encoding="utf-8", errors="backslashreplace"))
+        meter = stack.enter_context(Report().progress(str(path), len(video)))
+        writer: VideoWriter | None = None
+        for predicted in model.stream(video.frames(), **how):
+            assert predicted.image is not None
+            height, width = predicted.image.shape[:2]
+            found = task.record(predicted.prediction, model.classes, results.path, f"{stem}-{frame:06}.png")
+            place = {"file": str(path), "frame": frame, "seconds": round(frame / video.rate, 3)}
+            line = json.dumps({**place, "width": width, "height": height, **found}, ensure_ascii=False)
+            file.write(f"{line}\n")
+            if as_json:
+                click.echo(line)
+            if results.draw:
+                drawn = task.draw(predicted.image, predicted.prediction, model.classes, "")
+                size = drawn.shape[0], drawn.shape[1]
+                writer = writer or stack.enter_context(
+                    write_video(results.path / f"{stem}.mp4", video.rate, size)
+                )
+                writer.add(drawn)
+            frame += 1
+            meter.advance(1)
+            if stop.signum:
+                break
+    if video.fault is not None:
+        _skip(results, path, video.fault, strict)
+    milliseconds = 1000 * (time.perf_counter() - began) / max(1, frame)
+    click.echo(f"{path}  {frame} frames  {milliseconds:.0f} ms each", err=as_json)
+    return frame
+
+
+def _free_stem(results: ResultFolder, path: Path) -> str:
+    """What a video's results are called: as the video, with a counter where another input has that name."""
+    free, number = path.stem, 2
+    while {f"{free}{suffix}".casefold() for suffix in VIDEO_RESULTS} & results.names:
+        free, number = f"{path.stem}-{number}", number + 1
+    results.names.update(f"{free}{suffix}".casefold() for suffix in VIDEO_RESULTS)
+    return free
 
 
 def default_model(task: str) -> str:

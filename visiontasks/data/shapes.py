@@ -21,6 +21,14 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from visiontasks.data.recipes import (
+    CLASSIFICATION_YAML,
+    COCO_YAML,
+    DATA_YAML,
+    DETECTION_YAML,
+    MASKS_YAML,
+    SEGMENTATION_YAML,
+)
 from visiontasks.data.scenes import CLASSES, Picture, Shape, draw_picture
 from visiontasks.errors import UsageError, unknown_name
 from visiontasks.io.files import write_atomic, write_json
@@ -33,7 +41,8 @@ HELD_OUT: Final = 0.15  # share of val, and of test
 MARKER: Final = "drawn.json"  # written first: a folder that has it is ours, and may be drawn anew
 CATEGORY_IDS: Final = (1, 3, 4, 8, 13, 21)  # with gaps, as COCO's are
 BACKGROUND: Final = "background"
-VIEWS: Final = 6300  # pictures that a training run sees, over all epochs
+VIEWS: Final = 6300  # pictures that a classifier's training run sees, over all epochs
+SCENES: Final = 4200  # the same of the other tasks, whose pictures are larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class DrawnShapes:
     task: str
     classes: tuple[str, ...]
     counts: dict[str, int]
-    config: Path | None  # for `visiontasks train`, where the task exists
+    config: Path  # for `visiontasks train`
 
 
 def draw_shapes(
@@ -134,18 +143,27 @@ def _write_classification(out: Path, counts: dict[str, int], seed: int, size: tu
 
     for split, count in counts.items():
         _for_each(count, partial(write_picture, split))
-    data = DATA_YAML.format(root=_quoted(out.resolve()))
-    epochs = max(10, round(VIEWS / counts["train"]))
-    config = CLASSIFICATION_YAML.format(
+    half = (max(32, size[0] // 2), max(32, size[1] // 2))  # trains four times as fast, and shows enough
+    config = _write_config(out, "classification", DATA_YAML, CLASSIFICATION_YAML, counts, half, VIEWS)
+    return DrawnShapes(out, "classification", CLASSES, counts, config)
+
+
+def _write_config(
+    out: Path, task: str, data: str, recipe: str, counts: dict[str, int], size: tuple[int, int], views: int
+) -> Path:
+    """Write data.yaml and <task>.yaml. views: pictures that a run sees, over all epochs."""
+    data = data.format(root=_quoted(out.resolve()))
+    epochs = max(10, round(views / counts["train"]))
+    config = recipe.format(
         data=textwrap.indent(data.rstrip(), "  "),
-        height=max(32, size[0] // 2),  # half the size trains four times as fast, and shows enough
-        width=max(32, size[1] // 2),
+        height=size[0],
+        width=size[1],
         epochs=epochs,
         warmup=epochs / 4,
     )
     write_atomic(out / "data.yaml", data)
-    write_atomic(out / "classification.yaml", config)
-    return DrawnShapes(out, "classification", CLASSES, counts, out / "classification.yaml")
+    write_atomic(out / f"{task}.yaml", config)
+    return out / f"{task}.yaml"
 
 
 def _write_detection(out: Path, counts: dict[str, int], seed: int, size: tuple[int, int]) -> DrawnShapes:
@@ -157,7 +175,8 @@ def _write_detection(out: Path, counts: dict[str, int], seed: int, size: tuple[i
     for split, count in counts.items():
         shapes = _for_each(count, partial(write_picture, split))
         write_json(out / "annotations" / f"{split}.json", _coco(shapes, size), indent=None)
-    return DrawnShapes(out, "detection", CLASSES, counts, None)
+    config = _write_config(out, "detection", COCO_YAML, DETECTION_YAML, counts, size, SCENES)
+    return DrawnShapes(out, "detection", CLASSES, counts, config)
 
 
 def _coco(pictures: list[tuple[Shape, ...]], size: tuple[int, int]) -> dict[str, Any]:
@@ -200,7 +219,8 @@ def _write_segmentation(out: Path, counts: dict[str, int], seed: int, size: tupl
         _for_each(count, partial(write_picture, split))
     names = (BACKGROUND, *CLASSES)
     write_atomic(out / "classes.txt", "".join(f"{name}\n" for name in names))
-    return DrawnShapes(out, "segmentation", names, counts, None)
+    config = _write_config(out, "segmentation", MASKS_YAML, SEGMENTATION_YAML, counts, size, SCENES)
+    return DrawnShapes(out, "segmentation", names, counts, config)
 
 
 def _quoted(path: Path) -> str:
@@ -214,41 +234,3 @@ WRITERS: Final[dict[str, Writer]] = {
     "detection": _write_detection,
     "segmentation": _write_segmentation,
 }
-
-DATA_YAML: Final = """\
-format: folder
-root: {root}
-train: train
-val: val
-test: test
-"""
-
-CLASSIFICATION_YAML: Final = """\
-# Drawn shapes. Train with: visiontasks train THIS_FILE
-# About 20 s on two cores. With 600 pictures, top1 on the test split is about 0.97.
-task: classification
-name: shapes
-seed: 0
-data:
-{data}
-input:
-  size: [{height}, {width}]
-  resize: stretch
-augment:
-  flip: 0.5
-  vertical_flip: 0.5
-model:
-  backbone: small
-loss:
-  label_smoothing: 0.1
-train:
-  epochs: {epochs}
-  batch_size: 16
-  optimizer:
-    name: adamw
-    lr: 0.003
-    weight_decay: 0.01
-  schedule:
-    name: one_cycle
-    warmup: {warmup}
-"""

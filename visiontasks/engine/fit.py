@@ -100,8 +100,10 @@ def fit(plan: Plan, network: nn.Module, state: Mapping[str, Any] | None, rows: l
 
 def _check_monitor(plan: Plan) -> None:
     """Raises: UsageError when there is no metric of that name."""
+    if plan.config.monitor is None:
+        return
     names = ["loss", *plan.task.build_evaluator(plan.train.classes).compute()]
-    if plan.config.monitor is not None and plan.config.monitor not in names:
+    if plan.config.monitor not in names:
         raise UsageError(f"train.monitor: {unknown_name('metric', plan.config.monitor, names)}")
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from visiontasks.backbones import build_backbone, build_classifier_head
 from visiontasks.backbones.alexnet import _response_norm
-from visiontasks.errors import UsageError
+from visiontasks.backbones.small import FastStage, PatchStem, ShiftNorm, patch_filters
+from visiontasks.errors import DataError, UsageError
 
 
 def on_meta(name, **options):
@@ -63,6 +64,84 @@ def test_small_net():
     assert (backbone.channels, backbone.strides, backbone.minimum_size) == ((4, 6), (2, 4), 4)
     convolutions = 9 * (3 * 8 + 8 * 4 + 4 * 4 + 4 * 6 + 6 * 6)
     assert sum(weight.numel() for weight in backbone.parameters()) == convolutions + 2 * (8 + 2 * 4 + 2 * 6)
+
+
+def test_small_net_of_patches_and_fast_stages():
+    """The stem takes a pixel: 32 -> 31 -> 15, 7, 3."""
+    backbone = on_meta("small", stem="patches", widths=(32, 40, 40), stages="fast")
+    assert (backbone.strides, backbone.minimum_size) == ((2, 4, 8), 9)
+    assert heights(backbone, 32) == [15, 7, 3]
+    assert heights(backbone, 9) == [4, 2, 1]
+    convolutions = 9 * (24 * 32 + 32 * 32 + 32 * 40 + 3 * 40 * 40)
+    trained = sum(weight.numel() for weight in backbone.parameters() if weight.requires_grad)
+    assert trained == convolutions + 24 + 2 * (32 + 40 + 40)
+
+
+@pytest.mark.parametrize("stem", [4, "patches"])
+@pytest.mark.parametrize("stages", ["residual", "fast"])
+@pytest.mark.parametrize("padded", [True, False])
+def test_small_nets_minimum_is_one_position(stem, stages, padded):
+    backbone = on_meta("small", stem=stem, widths=(4, 4), stages=stages, padded=padded)
+    assert heights(backbone, backbone.minimum_size)[-1] == 1
+    with pytest.raises(DataError, match=f"found {backbone.minimum_size - 1}x"):
+        heights(backbone, backbone.minimum_size - 1)
+
+
+def test_patch_stem_has_independent_parts_of_one_variance():
+    """Of random pictures that are smooth and nearly grey, as photographs are."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randn(64, 1, 20, 20, generator=rng) + 0.3 * torch.randn(64, 3, 20, 20, generator=rng)
+    images = 20 * nn.functional.avg_pool2d(images, 4, stride=1)  # LEAST_VARIANCE is nothing beside
+    stem = PatchStem()
+    parts = stem.norm(stem.conv(images)).detach().transpose(0, 1).flatten(1)
+    covariance = parts @ parts.T / parts.shape[1]
+    assert covariance.diagonal().sub(1).abs().max() < 0.1
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 0.1
+    raw = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(1, 4, 5, 0, 2, 3).reshape(12, -1)
+    assert torch.corrcoef(raw).fill_diagonal_(0).abs().max() > 0.6
+
+
+def test_patch_filters_are_orthonormal_and_stay():
+    filters = patch_filters().flatten(1)
+    torch.testing.assert_close(filters @ filters.T, torch.eye(12))
+    stem = PatchStem()
+    stem(torch.randn(2, 3, 5, 5)).sum().backward()
+    assert [name for name, weight in stem.named_parameters() if weight.grad is not None] == ["bias"]
+
+
+def test_patch_stem_shows_each_part_both_ways_up():
+    stem = PatchStem().eval()
+    images = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    output, parts = stem(images), stem.norm(stem.conv(images))
+    assert output.shape == (2, 24, 5, 6)
+    torch.testing.assert_close(output[:, :12] - output[:, 12:], parts)  # gelu(x) - gelu(-x) = x
+
+
+def test_fast_stage_begins_as_pooling_of_what_comes_in():
+    """Both convolutions copy what comes in, and GELU keeps what is well above 0."""
+    stage = FastStage(3, 8, padded=True).eval()
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 6
+    expected = nn.functional.max_pool2d(images, 2)
+    torch.testing.assert_close(stage(images)[:, :3], expected, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_shift_norm_is_batch_norm_with_a_shift_64_times_as_fast(train):
+    rng = torch.Generator().manual_seed(0)
+    ours, theirs = ShiftNorm(4).train(train), nn.BatchNorm2d(4).train(train)
+    features = torch.randn(3, 4, 5, 5, generator=rng)
+    weights = torch.randn(3, 4, 5, 5, generator=rng)
+    for norm in (ours, theirs):
+        optimizer = torch.optim.SGD([p for p in (norm.bias,) if p.requires_grad], lr=0.01)
+        (norm(features) * weights).sum().backward()
+        optimizer.step()
+    assert not ours.weight.requires_grad
+    torch.testing.assert_close(8 * ours.bias, 64 * theirs.bias)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    torch.testing.assert_close(
+        ours(features), theirs(features) + (8 * ours.bias - theirs.bias).view(1, 4, 1, 1)
+    )
 
 
 def test_small_nets_head_is_max_pooling_and_an_eighth():

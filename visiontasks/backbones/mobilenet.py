@@ -7,7 +7,7 @@ from torch import nn
 
 from visiontasks.backbones.heads import ClassifierHead, linear
 from visiontasks.backbones.levels import CutNetwork, numbered_stages
-from visiontasks.backbones.options import NoOptions
+from visiontasks.backbones.options import MobileNetOptions
 
 ENDS = {"mobilenet_v3_small": [1, 2, 4, 9, 13], "mobilenet_v3_large": [2, 4, 7, 13, 17]}
 CHANNELS = {
@@ -17,11 +17,20 @@ CHANNELS = {
 HIDDEN = {"mobilenet_v3_small": 1024, "mobilenet_v3_large": 1280}
 
 
-def build(name: str, options: NoOptions) -> CutNetwork:
-    """Levels: the last block of each resolution; the last level includes the widening 1x1 convolution."""
+def build(name: str, options: MobileNetOptions) -> CutNetwork:
+    """Levels: the last block of each resolution; the last level includes the widening 1x1 convolution.
+
+    With `split` the first block of the last resolution is a level too, of the same stride: torchvision's
+    detectors were trained on it.
+    """
     network = torchvision.models.get_model(name, num_classes=1)
-    stages = numbered_stages("features", ENDS[name])
-    return CutNetwork(name, network, stages, channels=CHANNELS[name], strides=(2, 4, 8, 16, 32))
+    ends, channels, strides = list(ENDS[name]), list(CHANNELS[name]), [2, 4, 8, 16, 32]
+    if options.split:
+        ends.insert(-1, ends[-2] + 1)
+        channels.insert(-1, network.features[ends[-2] - 1].out_channels)
+        strides.append(32)
+    stages = numbered_stages("features", ends)
+    return CutNetwork(name, network, stages, channels=channels, strides=strides)
 
 
 def build_head(name: str, channels: int, num_classes: int, dropout: float | None) -> ClassifierHead:

@@ -29,10 +29,33 @@ class ResNetOptions(Options):
 class SmallOptions(Options):
     """Options of `small`."""
 
-    stem: Positive = Field(32, description="channels of the first convolution")
+    stem: Positive | Literal["patches"] = Field(
+        32,
+        description="channels of the first convolution, or patches (24 fixed filters of 2x2, normalised)",
+    )
     widths: tuple[Positive, ...] = Field(
         (64, 256, 256), min_length=1, description="channels of each stage; each stage halves the size"
     )
+    stages: Literal["residual", "fast"] = Field(
+        "residual",
+        description="residual, or fast (identity at first, quick shifts: for runs of 5 to 20 epochs of SGD)",
+    )
+    padded: bool = Field(
+        True,
+        description="zeros around each convolution; without, a sliding window sees nothing outside itself",
+    )
 
 
-OPTIONS: Final[dict[str, type[Options]]] = {"resnet": ResNetOptions, "small": SmallOptions}  # by family
+class MobileNetOptions(Options):
+    """Options of the MobileNets."""
+
+    split: bool = Field(
+        False, description="the last resolution as two levels: after its first block, and at its end"
+    )
+
+
+OPTIONS: Final[dict[str, type[Options]]] = {  # by family
+    "mobilenet": MobileNetOptions,
+    "resnet": ResNetOptions,
+    "small": SmallOptions,
+}

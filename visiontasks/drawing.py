@@ -106,6 +106,11 @@ def label_height(size: int) -> int:
     return math.ceil(1.17 * size) + 2 * _padding(size)
 
 
+def label_width(text: str, size: int) -> int:
+    """Width of a label with such a text in letters of `size` pixels, pixels."""
+    return text_width(text, size) + 2 * _padding(size)
+
+
 def _padding(size: int) -> int:
     return max(1, size // 5)
 
@@ -126,7 +131,7 @@ def draw_label(
     size = font_size(height, width) if size is None else size
     padding = _padding(size)
     text = shorten(text, size, width - 2 * padding)
-    plate = PIL.Image.new("RGB", (text_width(text, size) + 2 * padding, label_height(size)), color)
+    plate = PIL.Image.new("RGB", (label_width(text, size), label_height(size)), color)
     ImageDraw.Draw(plate).text((padding, padding), text, font=_font(text, size), fill=text_color(color))
     left = max(0, min(round(xy[0]), width - plate.width))
     top = max(0, min(round(xy[1]), height - plate.height))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DPI = 120
 CURVES = 6  # metrics in one plot, more cannot be told apart
+NAMED_CURVES = 10  # classes up to which each precision-recall curve has its own colour
 NAMES = 40  # class names along an axis
 NUMBERED = 16  # classes up to which the cells of a confusion matrix have numbers in them
 NAME_LENGTH = 22  # letters
@@ -93,6 +94,38 @@ def plot_confusion(table: Mapping[str, Any]) -> bytes:
             color = "black" if shares[row, column] > 0.5 else "white"
             text = str(counts[row, column])
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize="small")
+    return _png(figure)
+
+
+def plot_precision_recall(curves: Mapping[str, Any], overlaps: Mapping[str, Any]) -> bytes:
+    """Precision over recall at an overlap of 0.5, and AP over the overlap that counts as found, as a PNG.
+
+    Args:
+        curves: `recall` (R values) and `precision50`, {class: R values, None where undefined}.
+        overlaps: `iou` and `AP`, a value each (None where undefined).
+    """
+    figure = _figure(11, 5)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    defined = {name: values for name, values in curves["precision50"].items() if None not in values}
+    are_named = len(defined) <= NAMED_CURVES
+    for name, values in defined.items():
+        style = {"label": _short(name)} if are_named else {"color": "silver", "linewidth": 0.6}
+        left.plot(curves["recall"], values, **style)
+    if len(defined) > 1:
+        mean = np.mean(list(defined.values()), axis=0)
+        left.plot(curves["recall"], mean, color="black", linewidth=2, label=f"mean of {len(defined)} classes")
+    right.plot(
+        overlaps["iou"], [math.nan if value is None else value for value in overlaps["AP"]], marker="."
+    )
+    for axes, x, y in ((left, "recall", "precision at IoU 0.5"), (right, "IoU that counts as found", "AP")):
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.set_ylim(0, 1.02)
+        axes.grid(alpha=0.3)
+    if left.lines:
+        legend = left.legend(fontsize="small")
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return _png(figure)
 
 

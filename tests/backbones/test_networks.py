@@ -144,6 +144,20 @@ def test_shift_norm_is_batch_norm_with_a_shift_64_times_as_fast(train):
     )
 
 
+def test_small_net_without_padding_sees_nothing_but_its_part_of_the_picture():
+    """What lies outside the 52 pixels under the last level's only position changes nothing."""
+    backbone = build_backbone("small", stem=4, widths=(4, 5, 6), padded=False).eval()
+    assert backbone.minimum_size == 52
+    assert heights(on_meta("small", widths=(4, 5, 6), padded=False), 224) == [108, 51, 22]
+    images = torch.randn(1, 3, 84, 84)
+    part = images[:, :, 16:68, 24:76]
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(part)[-1][:, :, 0, 0], backbone(images)[-1][:, :, 2, 3])
+    assert {name for name, _ in backbone.named_parameters()} == {
+        name for name, _ in on_meta("small", widths=(4, 5, 6)).named_parameters()
+    }
+
+
 def test_small_nets_head_is_max_pooling_and_an_eighth():
     head = build_classifier_head("small", build_backbone("small", stem=4, widths=(4, 4)), 3)
     features = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))

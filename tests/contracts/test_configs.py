@@ -8,6 +8,7 @@ import yaml
 from visiontasks import api
 from visiontasks.config_files import parse_config, to_yaml
 from visiontasks.data.shapes import draw_shapes
+from visiontasks.tasks import TASKS
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 
@@ -18,9 +19,15 @@ def test_there_are_recipes():
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory):
-    root = tmp_path_factory.mktemp("recipes") / "shapes"
-    draw_shapes(root, "classification", 18, 0, size=(32, 32))
-    return root
+    """The data section of small drawn data, by task."""
+    sections = {}
+    for task in TASKS:
+        root = tmp_path_factory.mktemp("recipes") / task
+        config = draw_shapes(
+            root, task, 18, 0, size=(32, 32) if task == "classification" else (64, 96)
+        ).config
+        sections[task] = yaml.safe_load(config.read_text())["data"]
+    return sections
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -28,18 +35,21 @@ def test_a_recipe_says_how_and_runs_a_step(path, drawn, tmp_path):
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("visiontasks train" in line for line in header)
     assert any("minute" in line for line in header)
+    recipe = yaml.safe_load(path.read_text())
+    task = recipe["task"]
     small = {
-        "data.root": str(drawn),
-        "data.test": "test",
-        "data.per_class": None,
+        "data": drawn[task],
+        "loss.class_weights": None,
         "train.epochs": 1,
         "train.batch_size": 2,
         "train.workers": 0,
         "train.schedule.warmup": 0,
     }
-    size = yaml.safe_load(path.read_text())["input"]["size"]
-    if max(size) > 64:
-        small["input.size"] = [32, 32]
+    if task == "detection":
+        del small["loss.class_weights"]
+    if max(recipe["input"]["size"]) > 64:
+        small["input.size"] = [32, 32] if task == "classification" else [64, 96]
+    if recipe["augment"].get("pad_crop"):
         small["augment.pad_crop"] = 2
     run = api.train(path, small, out=tmp_path / "run")
     assert (run / "weights" / "best.safetensors").exists()

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from visiontasks.io.video import VideoWriter
     from visiontasks.model import Model
 
-VIDEO_RESULTS: Final = (".mp4", ".jsonl")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -199,7 +198,7 @@ def _predict_video(
     except ImageError as fault:
         _skip(results, path, fault, strict)
         return 0
-    stem, task, began, frame = _free_stem(results, path), model.task, time.perf_counter(), 0
+    stem, task, began, frame = results.free_stem(path.stem), model.task, time.perf_counter(), 0
     with ExitStack() as stack:
         lines = stack.enter_context(replacing(results.path / f"{stem}.jsonl"))
         file = stack.enter_context(open(lines, "x", encoding="utf-8", errors="backslashreplace"))
@@ -230,15 +229,6 @@ def _predict_video(
     milliseconds = 1000 * (time.perf_counter() - began) / max(1, frame)
     click.echo(f"{path}  {frame} frames  {milliseconds:.0f} ms each", err=as_json)
     return frame
-
-
-def _free_stem(results: ResultFolder, path: Path) -> str:
-    """What a video's results are called: as the video, with a counter where another input has that name."""
-    free, number = path.stem, 2
-    while {f"{free}{suffix}".casefold() for suffix in VIDEO_RESULTS} & results.names:
-        free, number = f"{path.stem}-{number}", number + 1
-    results.names.update(f"{free}{suffix}".casefold() for suffix in VIDEO_RESULTS)
-    return free
 
 
 def default_model(task: str) -> str:

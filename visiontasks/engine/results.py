@@ -71,14 +71,15 @@ class ResultFolder:
     ) -> None:
         self.path, self.task, self.classes, self.model, self.draw = path, task, classes, model, draw
         make_result_folder(path)
-        self.names: set[str] = {"predictions.json"}
+        self.stems: set[str] = set()
         self.records: list[dict[str, Any]] = []
         self.skipped: list[dict[str, str]] = []
         self.outputs: list[Output[Any]] = [task.outputs[name](path, classes) for name in formats]
 
     def add(self, file: str, image: Image, prediction: Any) -> None:
         """Write what belongs to one picture. image: (H, W, 3) uint8, original pixels."""
-        name = self._free_name(Path(file).name)
+        suffix = Path(file).suffix if Path(file).suffix.lower() in DRAWN_SUFFIXES else ".png"
+        name = self.free_stem(Path(file).stem) + suffix
         record = self.task.record(prediction, self.classes, self.path, name)
         height, width = image.shape[:2]
         self.records.append({"file": file, "width": width, "height": height, **record})
@@ -105,14 +106,15 @@ class ResultFolder:
         frame = {"task": self.task.name, "model": self.model, "classes": list(self.classes.names)}
         return {**frame, "images": self.records, "skipped": self.skipped}
 
-    def _free_name(self, name: str) -> str:
-        """The input's own file name; with a counter where two inputs share it."""
-        stem, suffix = Path(name).stem, Path(name).suffix.lower()
-        suffix = Path(name).suffix if suffix in DRAWN_SUFFIXES else ".png"
-        free, number = f"{stem}{suffix}", 2
-        while free.casefold() in self.names:  # some file systems do not tell cases apart
-            free, number = f"{stem}-{number}{suffix}", number + 1
-        self.names.add(free.casefold())
+    def free_stem(self, stem: str) -> str:
+        """What the files of an input are called: its own stem, with a counter where another input has that.
+
+        Stems, not names: pictures of two formats have masks, and label files, of one.
+        """
+        free, number = stem, 2
+        while free.casefold() in self.stems:  # some file systems do not tell cases apart
+            free, number = f"{stem}-{number}", number + 1
+        self.stems.add(free.casefold())
         return free
 
 

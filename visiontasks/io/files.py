@@ -148,18 +148,30 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
     Raises: RunError when the disk is full or the place can't be written.
     """
-    content = data.encode("utf-8") if isinstance(data, str) else data
+    with replacing(path) as temporary, open(temporary, "xb") as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: Path, *, suffix: str = "") -> Iterator[Path]:
+    """The name of a temporary file in the same folder, which becomes `path` if all goes well.
+
+    For what is written piece by piece; else as `write_atomic`.
+
+    suffix: of the temporary's name, for writers that go by it (".mp4").
+
+    Raises: RunError when the disk is full or the place can't be written.
+    """
     temporary: Path | None = None
     try:
         target = Path(os.path.realpath(path))
         if target.exists() and not target.is_file():
             raise RunError(f"{path}: expected a file to write, found a folder or device; choose another name")
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        name = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}{suffix}"
+        temporary = target.parent / name
+        yield temporary
+        _sync(temporary)
         os.replace(temporary, target)
         temporary = None
         _sync_folder(target.parent)
@@ -170,6 +182,12 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     finally:
         if temporary is not None:
             remove_quietly(temporary)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -193,7 +211,7 @@ def remove_quietly(path: Path) -> None:
 
 def remove_stale_temporaries(folder: Path) -> None:
     """Remove what `write_atomic` left behind when it was killed. Nothing else may be writing there."""
-    for path in folder.glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"):
+    for path in folder.glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}*"):
         remove_quietly(path)
 
 

@@ -1,0 +1,110 @@
+"""Object detection: which objects are on a picture, and where. Importing this package leaves torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visiontasks.classes import ClassMap
+from visiontasks.detection.config import AugmentConfig, DetectionConfig, InputConfig, LossConfig, ModelConfig
+from visiontasks.detection.datasets import LabelledBoxes, open_source
+from visiontasks.detection.draw import draw, draw_example, plots
+from visiontasks.detection.metrics import DetectionEvaluator
+from visiontasks.detection.outputs import OUTPUTS, describe, record
+from visiontasks.detection.types import Boxes, Detections
+from visiontasks.types import Batch, Example, Infer, Source, Stitcher, Task, Transform
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from visiontasks.io.downloads import Download
+    from visiontasks.io.weights import ModelRecord
+
+
+def _build_transform(
+    input: InputConfig, augment: AugmentConfig | None, classes: ClassMap, memory: Mapping[str, Tensor] | None
+) -> Transform[Boxes]:
+    from visiontasks.detection.transforms import build_transform
+
+    return build_transform(input, augment, classes, memory)
+
+
+def _collate(examples: Sequence[Example[Boxes]]) -> Batch:
+    from visiontasks.detection.transforms import collate
+
+    return collate(examples)
+
+
+def _build_model(
+    model: ModelConfig, classes: ClassMap, loss: LossConfig | None, source: LabelledBoxes | None
+) -> nn.Module:
+    from visiontasks.detection.models import build_model
+
+    return build_model(model, classes, loss, source)
+
+
+def _sample_weights(config: DetectionConfig, source: Source[Boxes]) -> None:
+    """Every picture once an epoch."""
+
+
+def _compare(truth: Path, predictions: Path, options: Mapping[str, Any]) -> DetectionEvaluator:
+    from visiontasks.detection.metrics.compare import compare
+
+    return compare(truth, predictions, options)
+
+
+def _adopt(found: Download, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ModelRecord]:
+    from visiontasks.detection.official import adopt
+
+    return adopt(found, tensors)
+
+
+def _convert(record: ModelRecord, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ModelRecord]:
+    from visiontasks.detection.convert import convert
+
+    return convert(record, tensors)
+
+
+def _refresh(
+    config: DetectionConfig, epoch: int, memory: Mapping[str, Tensor] | None, infer: Infer
+) -> Mapping[str, Tensor] | None:
+    from visiontasks.detection.mining import refresh
+
+    return refresh(config, epoch, memory, infer)
+
+
+def _stitcher(
+    network: Any, size: tuple[int, int], options: Mapping[str, float], classes: ClassMap
+) -> Stitcher[Detections]:
+    from visiontasks.detection.stitch import DetectionStitcher
+
+    return DetectionStitcher(network, size, options)
+
+
+TASK: Task[Boxes, Detections] = Task(
+    name="detection",
+    verb="detect",
+    config=DetectionConfig,
+    headline="AP",
+    batch_size=8,
+    decode_options={"confidence": 0.5, "iou": 0.5, "max_detections": 100},
+    evaluate_options={"confidence": 0.001, "max_detections": 100},
+    open_source=open_source,
+    build_transform=_build_transform,
+    collate=_collate,
+    build_model=_build_model,
+    build_evaluator=DetectionEvaluator,
+    sample_weights=_sample_weights,
+    draw=draw,
+    draw_example=draw_example,
+    plots=plots,
+    describe=describe,
+    record=record,
+    outputs=OUTPUTS,
+    compare=_compare,
+    adopt=_adopt,
+    convert=_convert,
+    refresh=_refresh,
+    stitcher=_stitcher,
+)

@@ -1,0 +1,180 @@
+"""Data sets for detection: one file a format, all of which become `LabelledBoxes`. Imports no torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from visiontasks.classes import ClassMap, class_name
+from visiontasks.detection.config import DataConfig
+from visiontasks.detection.datasets.coco import read_coco
+from visiontasks.detection.datasets.crops import read_crops
+from visiontasks.detection.datasets.csv_file import read_csv_boxes
+from visiontasks.detection.datasets.joining import join_lists
+from visiontasks.detection.datasets.labelled_boxes import LabelledBoxes
+from visiontasks.detection.datasets.packing import BACKGROUND, Found, take_pictures
+from visiontasks.detection.datasets.repair import repair_boxes, warn_if_outside
+from visiontasks.detection.datasets.voc import read_voc
+from visiontasks.detection.datasets.yolo import read_yolo
+from visiontasks.detection.types import Flags, Ints
+from visiontasks.errors import DataError, unknown_name
+from visiontasks.io.listing import ranks
+from visiontasks.io.location import SHOWN, data_root, describe_folder
+from visiontasks.ledger import Ledger
+
+__all__ = ["FORMATS", "LabelledBoxes", "open_source"]
+
+Reader = Callable[[Path, str, DataConfig, Ledger], Found]
+
+FORMATS: Final[dict[str, Reader]] = {  # (root, the split as the format names it, config, ledger)
+    "coco": read_coco,
+    "voc": read_voc,
+    "yolo": read_yolo,
+    "csv": read_csv_boxes,
+    "crops": read_crops,
+}
+
+_log = logging.getLogger(__name__)
+
+
+def open_source(
+    config: DataConfig, split: str, strict: bool, classes: ClassMap | None = None
+) -> LabelledBoxes:
+    """Open a split of a data set; no picture is decoded yet.
+
+    Training boxes without area or outside their picture are dropped, those partly outside are clipped, all
+    counted; to validate and test, boxes stay as they stand.
+
+    Args:
+        config: the data section.
+        split: "train", "val" or "test".
+        strict: stop at what would be dropped, skipped or repaired.
+        classes: the indices wanted (a model's, or the training split's); None = the training split's.
+
+    Raises:
+        DataError: no such split; a fault of its files (see the adapters); a class that `classes` does not
+            have; a class of the config without boxes to train on.
+    """
+    root, ledger = data_root(config.root), Ledger(strict)
+    held_out = split == "val" and config.val is None and config.holdout > 0
+    location = config.train if held_out else getattr(config, split)
+    if location is None:
+        keep = ", or data.holdout" if split == "val" else ""
+        raise DataError(
+            f"expected a {split} split, found data.{split}: null; set data.{split}{keep} "
+            f"({describe_folder(root)})"
+        )
+    found, where = _read(config, root, location, ledger), f"{root / location}"
+    if config.holdout > 0 and (held_out or split == "train"):
+        kept = _held_out(found.annotations.files, config) == held_out
+        found = replace(found, annotations=take_pictures(found.annotations, np.flatnonzero(kept)))
+    defines = split == "train" and classes is None  # the split that says which classes there are
+    found = _named(found, config, where, complete=defines)
+    wanted = classes or _training_classes(config, root, split, found)
+    index = _join(found, wanted, where, complete=defines)
+    labels = index[found.annotations.labels]
+    found = replace(found, annotations=replace(found.annotations, labels=labels))
+    warn_if_outside(found.annotations, where)
+    annotations = repair_boxes(found, ledger) if split == "train" else found.annotations
+    return LabelledBoxes.open(root, wanted, annotations, ledger=ledger, max_pixels=config.max_pixels)
+
+
+def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Found:
+    """Read a split: one list, or several with + between their names."""
+    reader = FORMATS[config.format]
+    if "+" not in location or (root / location).exists():
+        return reader(root, location, config, ledger)
+    return join_lists([reader(root, part.strip(), config, ledger) for part in location.split("+")], ledger)
+
+
+def _held_out(files: Sequence[str], config: DataConfig) -> Flags:
+    """Which pictures validate (N,): the nearest number to the share, at least one, never all.
+
+    The choice depends on the pictures' paths and the seed alone.
+    """
+    count = min(max(round(config.holdout * len(files)), 1), len(files) - 1)
+    return ranks(files, f"holdout {config.seed}") < count
+
+
+def _named(found: Found, config: DataConfig, where: str, *, complete: bool) -> Found:
+    """The data under the config's names for its classes; `complete`: each of these must be there.
+
+    The name of the background is reserved: without boxes it is left out, as some programs list it.
+    """
+    classes = found.classes
+    if isinstance(config.classes, dict):
+        mapping = {class_name(old): class_name(new) for old, new in config.classes.items()}
+        classes = classes.renamed(
+            {old: new for old, new in mapping.items() if complete or old in classes.names}
+        )
+    if BACKGROUND not in classes.names:
+        return replace(found, classes=classes)
+    index = classes.index(BACKGROUND)
+    labels = found.annotations.labels
+    if (labels == index).any():
+        raise DataError(
+            f"{where}{_first_box(found, index)}: expected no class '{BACKGROUND}', the name of what shows no "
+            f"object, found boxes of it; rename it with data.classes: {{{BACKGROUND}: NEW}}"
+        )
+    kept = [i for i in range(len(classes)) if i != index]
+    ids = tuple(classes.file_ids[i] for i in kept) if classes.file_ids else ()
+    annotations = replace(found.annotations, labels=labels - (labels > index))
+    return replace(
+        found, annotations=annotations, classes=ClassMap(tuple(classes.names[i] for i in kept), ids)
+    )
+
+
+def _training_classes(config: DataConfig, root: Path, split: str, found: Found) -> ClassMap:
+    """The classes in the order that indices mean: the config's, else the training split's."""
+    if isinstance(config.classes, tuple):
+        names = tuple(class_name(name) for name in config.classes)
+        file_ids = dict(zip(found.classes.names, found.classes.file_ids, strict=False))
+        is_known = all(name in file_ids for name in names)
+        return ClassMap(names, tuple(file_ids[name] for name in names) if is_known else ())
+    if split == "train" or config.train is None or (split == "val" and config.val is None):
+        return found.classes
+    training = _read(config, root, config.train, Ledger())
+    return _named(training, config, f"{root / config.train}", complete=True).classes
+
+
+def _join(found: Found, wanted: ClassMap, where: str, *, complete: bool) -> Ints:
+    """The index in `wanted` of each class that was found (K,); -1 for one without boxes that is not wanted.
+
+    A split that only measures need not show each class: the numbers of the others are undefined.
+    """
+    counts = np.bincount(found.annotations.labels, minlength=len(found.classes))
+    used = [name for name, count in zip(found.classes.names, counts.tolist(), strict=True) if count]
+    extra = [name for name in used if name not in wanted.names]
+    unused = [name for name in wanted.names if name not in used]
+    if extra:
+        more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
+        without = f"; without boxes: {', '.join(unused[:SHOWN])}" if unused else ""
+        raise DataError(
+            f"{where}{_first_box(found, found.classes.index(extra[0]))}: "
+            f"{unknown_name('class', extra[0], wanted.names)}{more}{without}"
+            "; rename it with data.classes: {old: new}"
+        )
+    missing = [name for name in unused if name not in found.classes.names]
+    if missing and complete:
+        raise DataError(
+            f"{where}: expected boxes of each class, found none of {len(missing)}: "
+            f"{', '.join(missing[:SHOWN])}; add some, or take them out of data.classes"
+        )
+    if unused:
+        shown = ", ".join(unused[:SHOWN])
+        _log.warning("%s: no boxes of %d of %d classes: %s", where, len(unused), len(wanted), shown)
+    index = {name: place for place, name in enumerate(wanted.names)}
+    return np.array([index.get(name, -1) for name in found.classes.names], dtype=np.int64)
+
+
+def _first_box(found: Found, label: int) -> str:
+    """Where a class occurs first, for a message: `, Annotations/a.xml, object 3 (a.jpg)`."""
+    box = int(np.argmax(found.annotations.labels == label))
+    file, record = found.place(box)
+    picture = found.annotations.files[int(found.annotations.picture[box])]
+    return f", {file}, {record} ({picture})" if record else f" ({picture})"

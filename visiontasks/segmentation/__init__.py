@@ -1,0 +1,80 @@
+"""Semantic segmentation: a class for each pixel of a picture. Importing this package leaves torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from visiontasks.classes import ClassMap
+from visiontasks.segmentation.config import AugmentConfig, InputConfig, SegmentationConfig
+from visiontasks.segmentation.datasets import LabelledMasks, open_source
+from visiontasks.segmentation.draw import draw, draw_example, plots
+from visiontasks.segmentation.metrics import SegmentationEvaluator, compare
+from visiontasks.segmentation.model_config import LossConfig, ModelConfig
+from visiontasks.segmentation.official import adopt
+from visiontasks.segmentation.outputs import OUTPUTS, describe, record
+from visiontasks.segmentation.types import Mask, SegmentationMap
+from visiontasks.types import Batch, Example, Source, Stitcher, Task, Transform
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _build_transform(
+    input: InputConfig, augment: AugmentConfig | None, classes: ClassMap, memory: Any | None
+) -> Transform[Mask]:
+    from visiontasks.segmentation.transforms import build_transform
+
+    return build_transform(input, augment, classes, memory)
+
+
+def _collate(examples: Sequence[Example[Mask]]) -> Batch:
+    from visiontasks.segmentation.transforms import collate
+
+    return collate(examples)
+
+
+def _build_model(
+    model: ModelConfig, classes: ClassMap, loss: LossConfig | None, source: LabelledMasks | None
+) -> nn.Module:
+    from visiontasks.segmentation.models import build_model
+
+    return build_model(model, classes, loss or LossConfig(), source)
+
+
+def _build_stitcher(
+    network: Any, size: tuple[int, int], options: Mapping[str, float], classes: ClassMap
+) -> Stitcher[SegmentationMap]:
+    from visiontasks.segmentation.stitch import build_stitcher
+
+    return build_stitcher(network, size, options, classes)
+
+
+def _sample_weights(config: SegmentationConfig, source: Source[Mask]) -> None:
+    """Every picture once an epoch."""
+
+
+TASK: Task[Mask, SegmentationMap] = Task(
+    name="segmentation",
+    verb="segment",
+    config=SegmentationConfig,
+    headline="mIoU",
+    batch_size=8,
+    decode_options={},
+    evaluate_options={},
+    open_source=open_source,
+    build_transform=_build_transform,
+    collate=_collate,
+    build_model=_build_model,
+    build_evaluator=SegmentationEvaluator,
+    sample_weights=_sample_weights,
+    draw=draw,
+    draw_example=draw_example,
+    plots=plots,
+    describe=describe,
+    record=record,
+    outputs=OUTPUTS,
+    compare=compare,
+    adopt=adopt,
+    stitcher=_build_stitcher,
+)

@@ -1,0 +1,149 @@
+"""Data sets for segmentation: one file a format, all of which become `LabelledMasks`. Imports no torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visiontasks.classes import MAX_CLASSES_IN_MASK, ClassMap, class_name
+from visiontasks.errors import DataError, unknown_name
+from visiontasks.io.listing import ranks
+from visiontasks.io.location import SHOWN, data_root, describe_folder
+from visiontasks.ledger import Ledger
+from visiontasks.segmentation.config import DataConfig
+from visiontasks.segmentation.datasets.cityscapes import read_cityscapes
+from visiontasks.segmentation.datasets.coco import read_coco
+from visiontasks.segmentation.datasets.folders import read_folders
+from visiontasks.segmentation.datasets.labelled_masks import LabelledMasks, Listing
+from visiontasks.segmentation.datasets.list_file import read_list_file
+from visiontasks.segmentation.datasets.voc import read_voc
+
+__all__ = ["FORMATS", "LabelledMasks", "open_source"]
+
+Reader = Callable[[Path, str, DataConfig, Ledger], Listing]  # (root, split's name, config, ledger)
+
+FORMATS: Final[dict[str, Reader]] = {
+    "masks": read_folders,
+    "colour": read_folders,
+    "list": read_list_file,
+    "voc": read_voc,
+    "cityscapes": read_cityscapes,
+    "coco": read_coco,
+}
+
+_log = logging.getLogger(__name__)
+
+
+def open_source(
+    config: DataConfig, split: str, strict: bool, classes: ClassMap | None = None
+) -> LabelledMasks:
+    """Open a split of a data set; each mask is hashed, no picture is read yet.
+
+    Args:
+        config: the data section.
+        split: "train", "val" or "test".
+        strict: stop at what would be dropped, skipped or repaired.
+        classes: the indices wanted (a model's, or the training split's); None = the data's own.
+
+    Raises:
+        DataError: no such split; a fault of its files (see the adapters); a class that `classes` does not
+            have, or (of a split that says which classes there are) one too many there.
+    """
+    root, ledger = data_root(config.root), Ledger(strict)
+    held_out = split == "val" and config.val is None and config.holdout > 0
+    location = config.train if held_out else getattr(config, split)
+    if location is None:
+        keep = ", or data.holdout" if split == "val" else ""
+        raise DataError(
+            f"expected a {split} split, found data.{split}: null; set data.{split}{keep} "
+            f"({describe_folder(root)})"
+        )
+    listing = _read(config, root, location, ledger)
+    if config.holdout > 0 and split != "test":
+        listing = _hold_out(listing, config, split)
+    defines = split == "train" and classes is None
+    found = _named(listing.classes, config)
+    wanted = classes or _ordered(found, config)
+    index = _join(found, wanted, f"{root / location}", complete=defines)
+    return LabelledMasks.open(root, wanted, listing, index, ledger=ledger, max_pixels=config.max_pixels)
+
+
+def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Listing:
+    """One split, or several joined by `+`, each picture once."""
+    first, *others = [
+        FORMATS[config.format](root, part.strip(), config, ledger) for part in location.split("+")
+    ]
+    images, truth = list(first.images), first.truth
+    for other in others:
+        if other.classes != first.classes:
+            raise DataError(
+                f"{root}: expected the same classes in the splits '{location}', found different ones"
+            )
+        images += other.images
+        truth = truth.joined(other.truth)
+    if len(set(images)) != len(images):
+        twice = next(image for image in sorted(images) if images.count(image) > 1)
+        raise DataError(f"{root}: expected each picture once in the splits '{location}', found {twice} twice")
+    if len(first.classes) > MAX_CLASSES_IN_MASK:
+        raise DataError(f"{root}: expected at most {MAX_CLASSES_IN_MASK} classes, found {len(first.classes)}")
+    return Listing(first.classes, images, truth)
+
+
+def _hold_out(listing: Listing, config: DataConfig, split: str) -> Listing:
+    """The part of the training pictures that belongs to `split`; at least one validates, never all."""
+    count = len(listing.images)
+    kept = min(max(1, int(config.holdout * count + 0.5)), count - 1)
+    validates = ranks(listing.images, f"holdout {config.seed}") < kept
+    return listing.chosen(np.flatnonzero(validates == (split == "val")))
+
+
+def _named(found: ClassMap, config: DataConfig) -> ClassMap:
+    """The classes of a data set under the config's names for them."""
+    if not isinstance(config.classes, dict):
+        return found
+    return found.renamed({class_name(old): class_name(new) for old, new in config.classes.items()})
+
+
+def _ordered(found: ClassMap, config: DataConfig) -> ClassMap:
+    """The classes in the order of the config, else of the data set."""
+    if not isinstance(config.classes, tuple):
+        return found
+    names = tuple(class_name(name) for name in config.classes)
+    file_ids = dict(zip(found.names, found.file_ids, strict=True))
+    is_known = all(name in file_ids for name in names)
+    return ClassMap(names, tuple(file_ids[name] for name in names) if is_known else ())
+
+
+def _join(found: ClassMap, wanted: ClassMap, where: str, *, complete: bool) -> NDArray[np.int64]:
+    """The index in `wanted` of each class that was found: (K,) int64. `complete`: none may be missing.
+
+    A split that only measures need not have each class: the numbers of the others are undefined.
+    """
+    extra = [name for name in found.names if name not in wanted.names]
+    missing = [name for name in wanted.names if name not in found.names]
+    if extra:
+        more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
+        unused = f"; without a value: {', '.join(missing[:SHOWN])}" if missing else ""
+        raise DataError(
+            f"{where}: {unknown_name('class', extra[0], wanted.names)}{more}{unused}"
+            "; rename it with data.classes: {old: new}, or list it in data.ignore"
+        )
+    if missing and complete:
+        raise DataError(
+            f"{where}: expected a value for each class, found none for {len(missing)}: "
+            f"{', '.join(missing[:SHOWN])}; name them in data.ids, or take them out of data.classes"
+        )
+    if missing:
+        _log.warning(
+            "%s: %d of %d classes are not labelled there: %s",
+            where,
+            len(missing),
+            len(wanted),
+            ", ".join(missing[:SHOWN]),
+        )
+    return np.array([wanted.names.index(name) for name in found.names], dtype=np.int64)

@@ -1,0 +1,232 @@
+"""What every format becomes: a list of pictures with a mask each, read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from visiontasks.classes import ClassMap
+from visiontasks.errors import DataError
+from visiontasks.io.files import read_bytes
+from visiontasks.io.images import MAX_FILE_BYTES, read_image
+from visiontasks.io.listing import PackedPaths, file_sizes, fingerprint
+from visiontasks.io.location import SHOWN
+from visiontasks.ledger import Ledger
+from visiontasks.segmentation.datasets.mask_values import ColourMasks, IndexMasks
+from visiontasks.segmentation.types import IGNORE, Mask, count_pixels
+from visiontasks.types import Sample
+
+R = TypeVar("R")
+
+THREADS = 8  # that read masks; decoding leaves Python's lock alone
+
+
+class Truth(Protocol):
+    """The masks of N pictures, wherever they come from; travels to other processes."""
+
+    def read(self, index: int, max_pixels: int) -> Mask:
+        """The mask of a picture (H, W), in the data's own class indices. Raises: DataError."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What it is called in messages."""
+        ...
+
+    def chosen(self, places: NDArray[np.int64]) -> Truth:
+        """Only some of the pictures, in another order."""
+        ...
+
+    def joined(self, other: Any) -> Truth:
+        """These and those of another split of the same data set."""
+        ...
+
+    def digests(self) -> Iterator[bytes]:
+        """Something of each mask that changes where the mask does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What an adapter finds in a split.
+
+    classes: as the data set names them, in its order.
+    images: N paths relative to the data's root, with forward slashes, each once.
+    truth: the mask of each.
+    """
+
+    classes: ClassMap
+    images: Sequence[str]
+    truth: Truth
+
+    def chosen(self, places: NDArray[np.int64]) -> Listing:
+        """The same with only some of the pictures, in the order of `places`."""
+        return Listing(self.classes, [self.images[i] for i in places.tolist()], self.truth.chosen(places))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskFiles:
+    """Masks in files, one a picture; a `Truth`.
+
+    paths: N paths relative to root, with forward slashes. codec: how they are read.
+    """
+
+    root: Path
+    paths: Sequence[str]
+    codec: IndexMasks | ColourMasks
+
+    def read(self, index: int, max_pixels: int) -> Mask:
+        """The mask of a picture (H, W) uint8. Raises: DataError."""
+        return self.codec.read(self.root / self.paths[index], max_pixels)
+
+    def name(self, index: int) -> str:
+        return str(self.root / self.paths[index])
+
+    def chosen(self, places: NDArray[np.int64]) -> MaskFiles:
+        return MaskFiles(self.root, PackedPaths([self.paths[i] for i in places.tolist()]), self.codec)
+
+    def joined(self, other: MaskFiles) -> MaskFiles:
+        return MaskFiles(self.root, [*self.paths, *other.paths], self.codec)
+
+    def digests(self) -> Iterator[bytes]:
+        """A hash of how files are read and, for each, of its content.
+
+        Raises: DataError for masks that do not exist, or lead out of root.
+        """
+        sizes = file_sizes(self.root, self.paths)
+        missing = np.flatnonzero(sizes < 0)
+        if len(missing):
+            shown = ", ".join(self.paths[int(i)] for i in missing[:SHOWN])
+            raise DataError(
+                f"{self.root}: expected a mask for each picture, found none for {len(missing)} of "
+                f"{len(self.paths)}: {shown}; add them, or take their pictures out"
+            )
+        yield hashlib.blake2b(self.codec.signature(), digest_size=16).digest()
+        yield from in_threads(self._digest, range(len(self.paths)))
+
+    def _digest(self, index: int) -> bytes:
+        path = self.root / self.paths[index]
+        data = read_bytes(path, max_bytes=MAX_FILE_BYTES, what="a mask")
+        return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def in_threads(work: Callable[[int], R], places: Iterable[int]) -> Iterator[R]:
+    """work(i) of each place, in order, on some threads."""
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        yield from pool.map(work, places)
+
+
+@dataclass(slots=True, eq=False)
+class LabelledMasks:
+    """A data set of pictures with a mask each, sorted by path; a `Source[Mask]`.
+
+    root: the data's folder, which image ids are relative to.
+    order: (256,) uint8, the index in `classes` of each of the data's own indices; 255 = ignore.
+    fingerprint: hash of the class names, of each picture's path and size in bytes, and of each mask.
+    ledger: what was dropped when the data was opened, and what is skipped or repaired as pictures are read.
+    """
+
+    root: Path
+    classes: ClassMap
+    images: PackedPaths
+    truth: Truth
+    order: Mask
+    fingerprint: str
+    ledger: Ledger
+    max_pixels: int
+    counted: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        classes: ClassMap,
+        listing: Listing,
+        index: NDArray[np.int64],
+        *,
+        ledger: Ledger,
+        max_pixels: int,
+    ) -> Self:
+        """Look at every file; a missing picture is skipped when it is read, a missing mask is an error.
+
+        Args:
+            root: folder that the paths are relative to.
+            classes: K classes.
+            listing: what the adapter found.
+            index: the place in `classes` of each of the listing's classes.
+            ledger: receives what is met while reading.
+            max_pixels: pictures with more are skipped.
+
+        Raises: DataError for a mask that does not exist, or a path that leads out of root.
+        """
+        places = np.array(sorted(range(len(listing.images)), key=listing.images.__getitem__), dtype=np.int64)
+        listing = listing.chosen(places)
+        order = np.full(256, IGNORE, dtype=np.uint8)
+        order[: len(index)] = index
+        sizes = file_sizes(root, listing.images).tolist()
+        head, *digests = listing.truth.digests()
+        facts = zip(listing.images, sizes, digests, strict=True)
+        rows = [b"%b\0%d\0%b" % (os.fsencode(path), size, digest) for path, size, digest in facts]
+        return cls(
+            root=root,
+            classes=classes,
+            images=PackedPaths(listing.images),
+            truth=listing.truth,
+            order=order,
+            fingerprint=fingerprint(classes.names, [head, order.tobytes(), *rows]),
+            ledger=ledger,
+            max_pixels=max_pixels,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample[Mask]:
+        """Read a picture and its mask.
+
+        Raises: ImageError for a picture that can't be read; DataError for its mask, or another size of it.
+        """
+        image_id = self.images[index]
+        image = read_image(self.root / image_id, max_pixels=self.max_pixels, ledger=self.ledger)
+        mask = self.read_mask(index)
+        if mask.shape != image.shape[:2]:
+            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+            raise DataError(
+                f"{self.truth.name(index)}: expected the size of its picture {image_id}, {height} x {width} "
+                f"(height x width), found {mask_height} x {mask_width}; mend or remove one of them"
+            )
+        return Sample(image, mask, image_id)
+
+    def read_mask(self, index: int) -> Mask:
+        """The mask of a picture (H, W): indices of `classes`, 255 = ignore. Raises: DataError."""
+        mask = self.truth.read(index, self.max_pixels)
+        return np.asarray(cv2.LUT(mask, self.order), dtype=np.uint8)
+
+    def class_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How often each class occurs; all masks are read, once.
+
+        Returns:
+            (K,) pixels of each class, and (K,) the pixels (of any class, not ignored) of the pictures that
+            have it: the parts of a class's frequency as SegNet counts it (Badrinarayanan 2017, section 4).
+
+        Raises: DataError for a mask that is wrong.
+        """
+        if self.counted is None:
+            pixels, around = (np.zeros(len(self.classes), dtype=np.int64) for _ in range(2))
+            for counts in in_threads(self._count, range(len(self))):
+                pixels += counts
+                around += (counts > 0) * counts.sum()
+            self.counted = pixels, around
+        return self.counted
+
+    def _count(self, index: int) -> NDArray[np.int64]:
+        """Pixels of each class in one mask: (K,)."""
+        return count_pixels(self.read_mask(index))[: len(self.classes)]

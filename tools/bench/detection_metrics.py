@@ -143,7 +143,8 @@ def main():
         write_files(folder, options.pictures, options.boxes, options.detections, options.digits)
         megabytes = (folder / "dt.json").stat().st_size / 1e6
         print(
-            f"{options.pictures} pictures, {options.boxes} boxes, {options.detections} detections, {megabytes:.0f} MB"
+            f"{options.pictures} pictures, {options.boxes} boxes, {options.detections} detections, "
+            f"{megabytes:.0f} MB of results"
         )
         ours, theirs = [], []
         for number in range(options.rounds):
@@ -153,7 +154,8 @@ def main():
         for program, runs in (("ours", ours), ("pycocotools", theirs)):
             wall, cpu, peak = (statistics.median(one[column] for one in runs) for column in range(3))
             print(
-                f"{program:12} {wall:7.2f} s wall {cpu:7.2f} s processor {peak:6.2f} GB peak ({len(runs)} runs)"
+                f"{program:12} {wall:7.2f} s wall, {cpu:7.2f} s processor, {peak:5.2f} GB peak "
+                f"(median of {len(runs)})"
             )
         times = [statistics.median(one[column] for one in theirs) for column in range(2)]
         times = [their / statistics.median(one[i] for one in ours) for i, their in enumerate(times)]

@@ -69,6 +69,31 @@ def test_interval_of_a_share_by_hand():
         assert numbers[f"{name}@high"] == pytest.approx(0.5 + 1.96 * standard_error, abs=0.04)
 
 
+def test_the_number_lies_in_its_interval():
+    """Few boxes a class, many false alarms: resampling alone raises AP by more than its spread."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(60):
+        corners = rng.integers(0, 80, (3, 2))
+        true = [(rng.integers(8), *corner, *(corner + 10)) for corner in corners]
+        hits = [(row[0], rng.beta(3, 2), *row[1:]) for row in true]
+        alarms = [
+            (rng.integers(8), rng.beta(2, 3), *corner, *(corner + 6))
+            for corner in rng.integers(0, 80, (9, 2))
+        ]
+        pictures.append((hits + alarms, true))
+    evaluator = evaluator_of(pictures, classes=8)
+    numbers = evaluator.compute()
+    curves = coco.build_curves(evaluator.matched(), 0)
+    plain = coco.bootstrap(curves, 60, np.random.default_rng(0))[:, 0]
+    assert numbers["AP"] < np.percentile(plain, 5)
+    assert numbers["AP@low"] < numbers["AP"] - 0.02
+    assert numbers["AP@high"] > numbers["AP"] + 0.02
+    assert numbers["AP@high"] - numbers["AP@low"] == pytest.approx(
+        np.diff(np.percentile(plain, (2.5, 97.5)))[0]
+    )
+
+
 def test_no_doubt_no_width():
     numbers = evaluator_of([HIT] * 5).compute()
     assert numbers["AP@low"] == numbers["AP@high"] == numbers["AP"] == pytest.approx(1)

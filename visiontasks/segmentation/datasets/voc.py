@@ -71,7 +71,7 @@ def read_voc(root: Path, location: str, config: DataConfig, ledger: Ledger) -> L
     for number, line in enumerate(read_lines(file), start=1):
         if not line:
             continue
-        stem = line.split()[0]
+        stem = line
         if "/" in stem or "\\" in stem or stem in (".", ".."):
             raise DataError(
                 f"{file}, line {number}: expected the name of a picture in {images}, found '{stem}'"

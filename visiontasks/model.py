@@ -159,7 +159,7 @@ def load(
     from visiontasks.engine.device import choose_device
     from visiontasks.engine.model_files import open_model, read_model
 
-    wanted = load_task(task or "classification")
+    wanted = load_task(task or "detection")  # which adopts published classifiers too
     tensors, record = read_model(str(name), wanted)
     found = load_task(record.task)
     if task is not None and found.name != wanted.name:

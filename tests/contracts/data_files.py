@@ -7,6 +7,8 @@ the data section. Texts are plain; the suite itself adds byte order marks, carri
 import hashlib
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ BOX = (1, 1, 5, 4)  # where a picture shows its class: xyxy, px, half open
 WHOLE = (0, 0, WIDTH, HEIGHT)
 TRUTH = {"žirafa 1.png": "dog", "bee.png": "cat", "hen.png": "dog"}
 NAMES = (*TRUTH, "doe.png")
+TEXTS = (".csv", ".json", ".txt", ".xml", ".yaml")
 
 
 def picture(name):
@@ -54,6 +57,54 @@ def encoded(pixels, kind="PNG", **options):
 def save(path: Path, content: bytes | str):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+STORED = {  # EXIF's orientation -> how the upright picture is turned to be stored
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_90,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_270,
+}
+
+
+def turned_bytes(name, orientation):
+    """A picture that is stored turned, and says so."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    stored = PIL.Image.fromarray(picture(name)).transpose(STORED[orientation])
+    return encoded(np.asarray(stored), exif=exif)
+
+
+def header_of(height, width):
+    """A PNG that says that it is large."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in (*chunks, (b"IEND", b""))
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def tree(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def path_of(root, name):
+    """Where a format keeps a picture."""
+    (path,) = (path for path, content in tree(root).items() if content == picture_bytes(name))
+    return path
+
+
+def edit_texts(root, edit):
+    """Change the files of text, if the edit does. Returns: whether some are not as before."""
+    before = tree(root)
+    for path, content in before.items():
+        if path.suffix in TEXTS:
+            path.write_bytes(edit(content))
+    return before != tree(root)
 
 
 def stem_of(name):

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+from visiontasks.backbones import torchvision_names
 from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
+from visiontasks.errors import UsageError, unknown_name
+from visiontasks.io.downloads import Download
+from visiontasks.io.weights import ModelRecord
 
 T = TypeVar("T")
 
@@ -37,3 +41,45 @@ def normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, f
     (`transform_input`), we before it.
     """
     return ((0.5,) * 3, (0.5,) * 3) if name == "googlenet" else (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def adopt_classifier(found: Download, tensors: Mapping[str, T]) -> tuple[dict[str, T], ModelRecord]:
+    """A downloaded state dict of a classifier as one of our models; any task can start from its backbone.
+
+    Args:
+        found: what was downloaded; its entry says size, crop and class names.
+        tensors: torchvision's names -> tensors.
+
+    Raises: UsageError for a network that is none of our backbones.
+    """
+    if found.model not in torchvision_names():
+        raise UsageError(unknown_name("torchvision classifier", found.model, torchvision_names()))
+    preset = found.weights.transforms()
+    (size,), (resized,) = preset.crop_size, preset.resize_size
+    mean, std = normalisation(found.model)
+    names = distinct(found.weights.meta["categories"])
+    record = ModelRecord(
+        task="classification",
+        model={"backbone": found.model, "head": "original"},
+        input={
+            "size": [size, size],
+            "resize": "crop",
+            "crop_fraction": size / resized,
+            "mean": list(mean),
+            "std": list(std),
+        },
+        classes=names,
+        options={"temperature": 1.0},
+        provenance={"source": found.url},
+    )
+    return renamed_tensors(tensors), record
+
+
+def distinct(names: list[str]) -> tuple[str, ...]:
+    """Class names told apart by a counter: ImageNet has two classes "crane" and two "maillot"."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(result)

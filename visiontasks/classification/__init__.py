@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from visiontasks.backbones.official import adopt_classifier
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import (
     AugmentConfig,
@@ -16,7 +17,6 @@ from visiontasks.classification.config import (
 from visiontasks.classification.datasets import LabelledImages, open_source, sample_weights
 from visiontasks.classification.draw import draw, draw_example, plots
 from visiontasks.classification.metrics import ClassificationEvaluator, compare
-from visiontasks.classification.official import adopt
 from visiontasks.classification.outputs import OUTPUTS, describe, record
 from visiontasks.classification.types import Classification
 from visiontasks.types import Batch, Example, Task, Transform
@@ -68,5 +68,5 @@ TASK: Task[int, Classification] = Task(
     record=record,
     outputs=OUTPUTS,
     compare=compare,
-    adopt=adopt,
+    adopt=adopt_classifier,
 )

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from visiontasks.backbones import torchvision_names
+from visiontasks.backbones.official import adopt_classifier
 from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
 from visiontasks.errors import UsageError, unknown_name
 from visiontasks.io.downloads import Download
@@ -90,8 +92,10 @@ def adopt(found: Download, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         found: what was downloaded; its entry names the classes.
         tensors: torchvision's names -> tensors.
 
-    Raises: UsageError for a network that is none of these detectors.
+    Raises: UsageError for a network that is none of these detectors, nor a classifier to start from.
     """
+    if found.model in torchvision_names():
+        return adopt_classifier(found, tensors)
     if found.model not in DETECTORS:
         raise UsageError(unknown_name("torchvision detector", found.model, DETECTORS))
     categories = found.weights.meta["categories"]

@@ -228,12 +228,15 @@ def bundled_weights() -> dict[str, Path]:
     return {path.stem: path for path in sorted(BUNDLED.glob(f"*{SUFFIX}"))}
 
 
+SHORT_NAMES: Final = {"coco": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"}
+
+
 def resolve_weights(name: str, task: str | None = None) -> Path | Download:
     """What a user's `-w NAME` means.
 
     Args:
         name: a bundled name; a weights file; a run's folder (its best weights, else its last);
-            `torchvision:NAME`.
+            `torchvision:NAME`; `coco`, the small detector of 80 classes among these.
         task: the noun of the task that it is for: narrows the choices that an error lists.
 
     Returns:
@@ -241,8 +244,8 @@ def resolve_weights(name: str, task: str | None = None) -> Path | Download:
 
     Raises: UsageError when there is no such thing.
     """
-    if name.startswith("torchvision:"):
-        return torchvision_weights(name)
+    if name.startswith("torchvision:") or name in SHORT_NAMES:
+        return torchvision_weights(SHORT_NAMES.get(name, name))
     bundled = bundled_weights()
     if name in bundled:
         return bundled[name]
@@ -259,5 +262,5 @@ def resolve_weights(name: str, task: str | None = None) -> Path | Download:
         raise UsageError(f"expected a weights file or a run's folder, found nothing at '{name}'")
     fitting = [key for key, file in bundled.items() if task is None or read_record(file).task == task]
     raise UsageError(
-        unknown_name("model", name, [*fitting, "a weights file", "a run's folder", "torchvision:NAME"])
+        unknown_name("model", name, [*fitting, "a weights file", "a run's folder", "torchvision:NAME", *SHORT_NAMES])
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from visiontasks.backbones.official import adopt_classifier
 from visiontasks.classes import ClassMap
 from visiontasks.segmentation.config import AugmentConfig, InputConfig, SegmentationConfig
 from visiontasks.segmentation.datasets import LabelledMasks, open_source
 from visiontasks.segmentation.draw import draw, draw_example, plots
 from visiontasks.segmentation.metrics import SegmentationEvaluator, compare
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
-from visiontasks.segmentation.official import adopt
 from visiontasks.segmentation.outputs import OUTPUTS, describe, record
 from visiontasks.segmentation.types import Mask, SegmentationMap
 from visiontasks.types import Batch, Example, Source, Stitcher, Task, Transform
@@ -75,6 +75,6 @@ TASK: Task[Mask, SegmentationMap] = Task(
     record=record,
     outputs=OUTPUTS,
     compare=compare,
-    adopt=adopt,
+    adopt=adopt_classifier,
     stitcher=_build_stitcher,
 )

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import json
+from string import ascii_lowercase
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -128,4 +129,4 @@ def detections_of(rows=()):
 
 
 def classes_of(count):
-    return ClassMap(tuple("abcdefghij"[:count]))
+    return ClassMap(tuple(ascii_lowercase[:count]))

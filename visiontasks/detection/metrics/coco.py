@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from visiontasks.detection.metrics.matching import Matches, Pairs, Ranking, match
+from visiontasks.detection.metrics.matching import Pairs, Ranking, match
 from visiontasks.detection.metrics.results import Results
 from visiontasks.detection.types import Flags, Floats, Ints
 
@@ -30,14 +31,21 @@ AT_50, AT_75 = 0, 5  # places in THRESHOLDS
 class Matched:
     """What matching found, at each band of area: all that numbers and intervals need.
 
-    ranking: of the detections that take part. ignored: (A, M) true boxes that do not count.
-    matches: at A bands and T thresholds.
+    ignored: (A, M) true boxes that do not count.
+    detections: (D',) the detections that take part, by class, then falling score. area: (D',) px^2.
+    class_starts: (K,) where each class begins among them.
+    place: (C,) the detections that overlap anything: their places in `detections`, ascending.
+    rank: (C,) of each on its picture and in its class. truth: (A, T, C) its true box, -1 for none.
     """
 
     results: Results
-    ranking: Ranking
     ignored: Flags
-    matches: Matches
+    detections: Ints
+    area: Floats
+    class_starts: Ints
+    place: Ints
+    rank: Ints
+    truth: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,28 +88,35 @@ def match_coco(results: Results, ranking: Ranking, pairs: Pairs, *, max_detectio
     takes_part = ranking.rank < max_detections
     kept = takes_part[pairs.detection]
     pairs = Pairs(pairs.detection[kept], pairs.truth[kept], pairs.overlap[kept])
-    by_score, by_group = ranking.by_score, ranking.by_group
-    ranking = Ranking(by_score[takes_part[by_score]], by_group[takes_part[by_group]], ranking.rank)
-    return Matched(results, ranking, ignored, match(results, pairs, ignored, THRESHOLDS))
+    matches = match(results, pairs, ignored, THRESHOLDS)
+    detections = ranking.by_score[takes_part[ranking.by_score]]
+    places = np.empty(len(results.labels), np.int64)
+    places[detections] = np.arange(len(detections))
+    order = np.argsort(places[matches.detection])
+    return Matched(
+        results=results,
+        ignored=ignored,
+        detections=detections,
+        area=results.boxes[detections, 2] * results.boxes[detections, 3],
+        class_starts=np.searchsorted(results.labels[detections], np.arange(results.num_classes)),
+        place=places[matches.detection][order],
+        rank=ranking.rank[matches.detection][order],
+        truth=matches.truth[:, :, order],
+    )
 
 
 def build_curves(matched: Matched, band: int) -> Curves:
     """The curves of one band of `AREAS`, by its place."""
-    results, by_score, ignored = matched.results, matched.ranking.by_score, matched.ignored[band]
+    results, ignored, place = matched.results, matched.ignored[band], matched.place
     low, high = list(AREAS.values())[band]
-    area = results.boxes[by_score, 2] * results.boxes[by_score, 3]
-    in_band = (area >= low) & (area <= high)  # (D',)
-    place = np.empty(len(results.labels), np.int64)
-    place[by_score] = np.arange(len(by_score))
-    by_place = np.argsort(place[matched.matches.detection])
-    detection = matched.matches.detection[by_place]
-    truth = matched.matches.truth[band][:, by_place]  # (T, C)
+    in_band = (matched.area >= low) & (matched.area <= high)  # (D',)
+    counts = np.concatenate([[0], np.cumsum(in_band)])
+    truth = matched.truth[band]  # (T, C)
     levels, entries = np.nonzero(truth >= 0)
+    hit = ~ignored[truth[levels, entries]]
+    detection = matched.detections[place]
     label = results.labels[detection][entries]
     segment = levels * results.num_classes + label
-    hit = ~ignored[truth[levels, entries]]
-    counts = np.concatenate([[0], np.cumsum(in_band)])
-    starts = counts[np.searchsorted(results.labels[by_score], np.arange(results.num_classes))]
     to_find = np.flatnonzero(~ignored)
     to_find = to_find[np.argsort(results.true_labels[to_find], kind="stable")]
     return Curves(
@@ -111,11 +126,11 @@ def build_curves(matched: Matched, band: int) -> Curves:
         first=np.searchsorted(segment, segment),
         hit=hit.astype(np.float64),
         picture=results.picture[detection][entries],
-        rank=matched.ranking.rank[detection][entries],
-        surplus=hit.astype(np.float64) - in_band[place[detection]][entries],
-        base=results.picture[by_score[in_band]],
-        before=counts[place[detection] + 1][entries],
-        class_start=starts[label],
+        rank=matched.rank[entries],
+        surplus=hit.astype(np.float64) - in_band[place][entries],
+        base=results.picture[matched.detections[in_band]],
+        before=counts[place + 1][entries],
+        class_start=counts[matched.class_starts][label],
         true_picture=results.true_picture[to_find],
         class_edges=np.searchsorted(results.true_labels[to_find], np.arange(results.num_classes + 1)),
     )

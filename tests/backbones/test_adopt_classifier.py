@@ -1,4 +1,4 @@
-"""`torchvision:NAME` for classification, with random weights in place of the download."""
+"""`torchvision:NAME` for classification and as a start of other tasks, with random weights in place of the download."""
 
 import pytest
 import torch
@@ -6,9 +6,13 @@ import torchvision
 from PIL import Image
 
 from visiontasks import api
-from visiontasks.classification.official import distinct
+from visiontasks.backbones.official import distinct
+from visiontasks.classes import ClassMap
+from visiontasks.config_files import parse_config, section_model
 from visiontasks.engine import model_files
 from visiontasks.errors import UsageError
+from visiontasks.io.downloads import torchvision_weights
+from visiontasks.tasks import TASKS, load_task
 
 
 @pytest.fixture
@@ -54,3 +58,23 @@ def test_a_network_that_is_no_classifier_of_ours_is_refused(fake_download):
         api.load("torchvision:fasterrcnn_resnet50_fpn", task="classify")
     with pytest.raises(UsageError, match="did you mean 'resnet18'"):
         api.load("torchvision:resnet81", task="classify")
+
+
+@pytest.mark.parametrize(("name", "model"), [("detection", "faster_rcnn"), ("segmentation", "unet")])
+def test_other_tasks_start_from_its_backbone(name, model, fake_download):
+    published = fake_download("resnet18").state_dict()
+    task, classes = load_task(name), ClassMap(("a", "b"))
+    section = parse_config(
+        section_model(task.config, "model"), {"name": model, "backbone": "resnet18"}, file=""
+    )
+    network = task.build_model(section, classes, None, None)
+    said = model_files.initialise(network, "torchvision:resnet18", task, classes)
+    ours = {key.removeprefix("backbone."): t for key, t in network.state_dict().items() if "backbone." in key}
+    assert f"{len(ours)} tensors matched" in said and "the head starts anew" in said
+    assert all(torch.equal(tensor, published[key]) for key, tensor in ours.items())
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_a_network_that_is_no_backbone_is_refused(name):
+    with pytest.raises(UsageError, match="unknown torchvision (classifier|detector) 'deeplabv3_resnet50'"):
+        load_task(name).adopt(torchvision_weights("torchvision:deeplabv3_resnet50"), {})

@@ -1,4 +1,4 @@
-"""`torchvision:NAME` for classification and as a start of other tasks, with random weights in place of the download."""
+"""`torchvision:NAME` to classify with and to start from, random weights in place of the download."""
 
 import pytest
 import torch
@@ -76,5 +76,5 @@ def test_other_tasks_start_from_its_backbone(name, model, fake_download):
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_a_network_that_is_no_backbone_is_refused(name):
-    with pytest.raises(UsageError, match="unknown torchvision (classifier|detector) 'deeplabv3_resnet50'"):
+    with pytest.raises(UsageError, match=r"unknown torchvision (classifier|detector) 'deeplabv3_resnet50'"):
         load_task(name).adopt(torchvision_weights("torchvision:deeplabv3_resnet50"), {})

@@ -359,7 +359,7 @@ def test_resolve_bundled_names_paths_and_runs(places):
         (
             "tiny20",
             "detection",
-            "unknown model 'tiny20'; .*choices: a run's folder, a weights file, objects200, t",
+            "unknown model 'tiny20'; .*choices: a run's folder, a weights file, coco, objects200, t",
         ),
         ("runs", None, r"^runs: expected a run's folder, found no weights/best\.safetensors in it$"),
         ("runs/y", None, "^expected a weights file or a run's folder, found nothing at 'runs/y'$"),

@@ -1,7 +1,7 @@
 """Original pixels to network pixels: one deterministic way to the network's size, and augmentation to train.
 
 Rotation, crops that scale, colours and cutout are albumentations' (imported for training only). Shifts and
-mirror images, which are all that small pictures need, are ours; so are mixup and cutmix, which need a partner.
+mirror images, all that small pictures need, are ours; so are mixup and cutmix, which need a partner.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from visiontasks.tasks import load_task
 def command(as_json: bool) -> None:
     """Bundled models with their measured figures, backbones, and official weights that can be downloaded."""
     from visiontasks import backbones
+    from visiontasks.detection.official import DETECTORS
     from visiontasks.io.weights import bundled_weights, read_record
 
     bundled = {name: read_record(path) for name, path in bundled_weights().items()}
@@ -31,5 +32,6 @@ def command(as_json: bool) -> None:
     click.echo("  timm/NAME with the extra: pip install 'visiontasks[timm]'")
     click.echo(
         "Official weights, downloaded when asked for by name (-w torchvision:NAME):\n"
-        f"  {', '.join(backbones.torchvision_names())}"
+        f"  classify: {', '.join(backbones.torchvision_names())}\n"
+        f"  detect: coco (the small one), {', '.join(DETECTORS)}"
     )

@@ -1,4 +1,4 @@
-"""Configs that train on the drawn data, a task each; `draw_shapes` fills in where it lies and how large it is."""
+"""Configs that train on the drawn data, a task each; `draw_shapes` says where it lies and how large it is."""
 
 from __future__ import annotations
 

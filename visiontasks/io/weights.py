@@ -261,6 +261,5 @@ def resolve_weights(name: str, task: str | None = None) -> Path | Download:
     if len(path.parts) > 1 or path.suffix:
         raise UsageError(f"expected a weights file or a run's folder, found nothing at '{name}'")
     fitting = [key for key, file in bundled.items() if task is None or read_record(file).task == task]
-    raise UsageError(
-        unknown_name("model", name, [*fitting, "a weights file", "a run's folder", "torchvision:NAME", *SHORT_NAMES])
-    )
+    others = ["a weights file", "a run's folder", "torchvision:NAME", *SHORT_NAMES]
+    raise UsageError(unknown_name("model", name, [*fitting, *others]))

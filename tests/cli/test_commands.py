@@ -313,6 +313,8 @@ def test_an_input_behind_a_link_and_a_folder_of_other_files_are_never_written_to
         (("--task", "classify", "--truth", "a", "--predictions", "b", "--strict"), "--strict"),
         (("model", "--classes", "a,b"), "--classes"),
         (("model", "--ignore", "255"), "--ignore"),
+        (("--task", "classify", "--truth", "a", "--predictions", "b", "--ignore", "3"), "--ignore"),
+        (("--task", "segment", "--truth", "a", "--predictions", "b", "--max-det", "3"), "--max-det"),
     ],
 )
 def test_a_flag_without_effect_is_refused(call, arguments, flag):

@@ -16,7 +16,8 @@ from visiontasks.errors import UsageError
 from visiontasks.tasks import TASKS
 
 MODEL_FLAGS = ("split", "data", "batch_size", "workers", "device", "precision", "max_skip", "strict")
-FILE_FLAGS = ("classes", "ignore")
+FILE_FLAGS = ("classes", "ignore", "max_detections")
+FLAG_TASKS = {"ignore": "segment", "max_detections": "detect"}  # flags that one verb alone has
 
 
 @click.command("evaluate")
@@ -42,6 +43,12 @@ FILE_FLAGS = ("classes", "ignore")
 @click.option("--classes", metavar="A,B,C", help="All class names, where the files do not name each.")
 @click.option(
     "--ignore", type=click.IntRange(0, 255), help="Value of masks that counts as no class. [default: 255]"
+)
+@click.option(
+    "--max-det",
+    "max_detections",
+    type=click.IntRange(1),
+    help="Best detections of a class on a picture that count. [default: 100]",
 )
 @click.option(
     "--map-class",
@@ -73,6 +80,7 @@ def command(
     mapping: tuple[str, ...],
     classes: str | None,
     ignore: int | None,
+    max_detections: int | None,
     as_json: bool,
     out: str | None,
     **options: Any,
@@ -92,6 +100,7 @@ def command(
                 "without a model, give all of --task, --truth and --predictions (and no WEIGHTS)"
             )
         _refuse(MODEL_FLAGS, "--truth and --predictions")
+        _refuse([flag for flag, verb in FLAG_TASKS.items() if verb != task], f"--task {task}")
         names = [name.strip() for name in classes.split(",")] if classes is not None else None
         numbers, protocol = api.compare(
             task,
@@ -100,6 +109,7 @@ def command(
             map_class=parse_class_mapping(mapping),
             classes=names,
             ignore=ignore,
+            max_detections=max_detections,
             out=out,
         )
     elif model is None:

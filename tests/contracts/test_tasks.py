@@ -179,6 +179,17 @@ def test_a_model_predicts_draws_and_writes_every_format(drawn, run, tmp_path, mo
     assert json.loads(json.dumps(record)) == record
 
 
+def test_one_tile_that_shows_everything_predicts_the_same(drawn, run, tmp_path):
+    task, config, _ = drawn
+    if task.stitcher is None:
+        pytest.skip("no tiles")
+    model = api.load(run, precision="fp32")
+    image = task.open_source(config.data, "test", False, None)[0].image
+    (tiled,) = model.stream([image], tile=max(image.shape))
+    records = [task.record(p, model.classes, tmp_path, "x.png") for p in (model(image), tiled.prediction)]
+    assert records[0] == records[1]
+
+
 def test_the_verb_works_on_a_folder_and_evaluate_on_the_run(drawn, run, tmp_path, monkeypatch):
     task, _, path = drawn
     monkeypatch.chdir(tmp_path)

@@ -99,7 +99,20 @@ class Segmenter(nn.Module):
 
         Raises: DataError when logits are not finite.
         """
-        return [_decode_one(logits, info) for logits, info in zip(raw, infos, strict=True)]
+        return [
+            SegmentationMap(best_classes(_shown(logits, info), (info.height, info.width)).cpu().numpy())
+            for logits, info in zip(raw, infos, strict=True)
+        ]
+
+    def scores(self, raw: Tensor, infos: Sequence[ImageInfo]) -> list[Tensor]:
+        """The logits of each picture in its original pixels: (K, height, width) float32.
+
+        Raises: DataError when logits are not finite.
+        """
+        return [
+            enlarge(_shown(logits, info)[None].float(), (info.height, info.width))[0]
+            for logits, info in zip(raw, infos, strict=True)
+        ]
 
 
 def pad_to_stride(images: Tensor, stride: int, minimum: int) -> Tensor:
@@ -117,8 +130,8 @@ def pad_to_stride(images: Tensor, stride: int, minimum: int) -> Tensor:
     return F.pad(images, (0, right, 0, bottom)) if bottom or right else images
 
 
-def _decode_one(logits: Tensor, info: ImageInfo) -> SegmentationMap:
-    """The map of one picture from its logits (K, H, W), of which the padding is cut off."""
+def _shown(logits: Tensor, info: ImageInfo) -> Tensor:
+    """The part of one picture's logits (K, H, W) that is no padding. Raises: DataError when not finite."""
     assert info.pad_top >= 0 and info.pad_left >= 0
     shown = logits[
         :,
@@ -130,8 +143,7 @@ def _decode_one(logits: Tensor, info: ImageInfo) -> SegmentationMap:
             f"expected finite scores, found nan or inf for {info.image_id}; "
             "the network diverged, or its weights are damaged"
         )
-    best = best_classes(shown, (info.height, info.width))
-    return SegmentationMap(best.cpu().numpy())
+    return shown
 
 
 def best_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:

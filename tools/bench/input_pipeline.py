@@ -26,7 +26,7 @@ def main():
     keep_freed_memory()
     task, config = api.load_config(options.config, {})
     source = task.open_source(config.data, "train", False, None)
-    transform = task.build_transform(config.input, config.augment, source.classes)
+    transform = task.build_transform(config.input, config.augment, source.classes, None)
     pictures = Pictures(source, lambda _: transform, config.seed, replace=True)
     for workers in range(num_cores() + 1):
         batches = Batches(len(source), config.train.batch_size, config.seed)

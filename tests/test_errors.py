@@ -89,3 +89,11 @@ def test_unknown_name_never_fails_and_suggests_only_what_exists(name, choices):
     line = unknown_name("thing", name, choices)
     if "did you mean '" in line:
         assert line.rpartition("did you mean '")[2].partition("'")[0] in choices
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "nothing"), ([1, "é"], '[1, "é"]'), ("a" * 58, f'"{"a" * 58}"'), ("a" * 59, f'"{"a" * 59}...')],
+)
+def test_short_shows_a_value_of_a_file(value, shown):
+    assert errors.short(value) == shown

@@ -6,10 +6,13 @@ A message is one line: what was expected, what was found (file, record), what to
 from __future__ import annotations
 
 import difflib
+import json
 import signal
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 MOST_CHOICES = 40  # that a message lists
+MOST_CHARACTERS = 60  # of a value that a message shows
 
 
 class VisionTasksError(Exception):
@@ -81,3 +84,13 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
         nearest = difflib.get_close_matches(name, names, n=MOST_CHOICES // 4, cutoff=0)
         return f"unknown {kind} '{name}'; {hint}the nearest of {len(names)} choices: {', '.join(nearest)}"
     return f"unknown {kind} '{name}'; {hint}choices: {', '.join(names)}"
+
+
+def short(value: Any) -> str:
+    """A value of a JSON file, for a message.
+
+    >>> short([1, "é"])
+    '[1, "é"]'
+    """
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

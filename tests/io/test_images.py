@@ -197,7 +197,8 @@ def test_row_34_header_over_the_cap_is_refused_before_decoding(tmp_path):
     with pytest.raises(ImageError) as caught:
         read_image(path)
     assert str(caught.value) == (
-        f"{path}: expected at most {MAX_PIXELS:,} pixels, found 60000 x 60000; raise --max-pixels"
+        f"{path}: expected at most {MAX_PIXELS:,} pixels, found 60000 x 60000; "
+        "raise --max-pixels, or data.max_pixels in a config"
     )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
     assert time.process_time() - start < 0.5

@@ -1,19 +1,23 @@
 """What holds for every format: values and names, faults of masks, splits, counts."""
 
+import json
 import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from visiontasks.api import _data_section
 from visiontasks.classes import ClassMap
 from visiontasks.errors import DataError, ImageError
 from visiontasks.segmentation.config import DataConfig
 from visiontasks.segmentation.datasets import open_source
+from visiontasks.tasks import load_task
 
 from .mask_files import (
     HEIGHT,
@@ -284,6 +288,59 @@ def test_row_31_a_picture_that_cannot_be_read_is_an_image_error(root, damage):
 def test_row_34_large_pictures_and_masks_are_refused_before_decoding(root):
     with pytest.raises(ImageError, match=f"expected at most {HEIGHT * WIDTH - 1} pixels"):
         opened(root, ids=NAMES, max_pixels=HEIGHT * WIDTH - 1)[0]
+
+
+def test_row_34_pixels_are_counted_without_the_pictures_that_are_skipped(root):
+    large = (HEIGHT + 1, WIDTH)
+    add_picture(root / "train" / "b.jpg", large)
+    add_mask(root / "trainannot" / "b.png", np.ones(large))
+    (root / "train" / "c.jpg").write_bytes(b"")
+    source = opened(root, ids=NAMES, max_pixels=HEIGHT * WIDTH)
+    pixels, _ = source.class_pixels()
+    assert pixels.tolist() == np.bincount(source[0].target.ravel(), minlength=3)[:3].tolist()
+    skipped = list(source.ledger.entries)
+    assert [entry.action for entry in skipped] == ["skipped"] * 2
+    for place, entry in enumerate(skipped, 1):  # what the loader writes: nothing is counted twice
+        with pytest.raises(ImageError) as caught:
+            source[place]
+        assert (entry.file, entry.reason) == caught.value.file_and_reason
+    assert (
+        "expected at most 48 pixels, found 7 x 8; raise --max-pixels, or data.max_pixels" in skipped[0].reason
+    )
+    with pytest.raises(DataError, match=r"b\.jpg.*strict"):
+        opened(root, ids=NAMES, max_pixels=HEIGHT * WIDTH, strict=True).class_pixels()
+
+
+def test_row_34_a_large_mask_of_a_small_picture_is_an_error(root):
+    add_mask(root / "trainannot" / "b.png", np.ones((HEIGHT + 1, WIDTH)))
+    with pytest.raises(DataError, match=r"b\.png: expected at most 48 pixels, .* data\.max_pixels"):
+        opened(root, ids=NAMES, max_pixels=HEIGHT * WIDTH).class_pixels()
+
+
+@pytest.mark.parametrize("source", ["data.ids", "classes.txt", "data.classes"])
+def test_map_class_keeps_the_names_of_masks_or_says_where_they_went(root, source):
+    """A list in data.classes gives way: it is an order only, unless nothing else names the masks."""
+    names = ["sky", "road", "automobile"]
+    values = {"root": str(root), "test": "train", "classes": names}
+    if source == "data.ids":
+        values["ids"] = names
+    elif source == "classes.txt":
+        (root / "classes.txt").write_text("\n".join(names))
+    (root / "data.yaml").write_text(json.dumps(values))
+    classes = ClassMap(("car", "road", "sky"))
+    model = SimpleNamespace(name="a model", classes=classes, task=load_task("segmentation"))
+    config = _data_section(model, root / "data.yaml", {"automobile": "car"})
+    if source == "data.classes":
+        with pytest.raises(
+            DataError, match=r"found only data\.classes: \{old: new\} \(--map-class .*set data\.ids"
+        ):
+            open_source(config, "test", False, classes)
+    else:
+        found = open_source(config, "test", False, classes)
+        expected = opened(root, ids=NAMES)
+        turned = np.array([2, 1, 0] + [255] * 253, np.uint8)
+        for i in range(len(found)):
+            assert np.array_equal(found[i].target, turned[expected[i].target])
 
 
 def test_row_33_a_wrong_extension_is_noted_and_strict_refuses_it(root):

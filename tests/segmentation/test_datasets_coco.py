@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from visiontasks.data.shapes import draw_shapes
-from visiontasks.errors import DataError
+from visiontasks.errors import DataError, ImageError
 from visiontasks.segmentation.datasets.painting import encode_run_length
 
 from .mask_files import HEIGHT, WIDTH, add_picture, ids_of, opened
@@ -117,7 +117,7 @@ def test_row_13_a_bad_part_is_dropped_and_counted(tmp_path, case):
     source = open_one(tmp_path, [SQUARE, part])
     assert np.array_equal(source[0].target, square(2))
     (entry,) = source.ledger.entries
-    assert (entry.reason, entry.record) == (f"polygon part with {reason}", "annotations[0]")
+    assert (entry.reason, entry.record) == (f"polygon part with {reason}", "annotations[0].segmentation[1]")
     with pytest.raises(DataError, match="strict"):
         open_one(tmp_path, [SQUARE, part], strict=True)
 
@@ -167,12 +167,40 @@ FAULTS = {
     ),
     "category": (
         document({"category_id": 4, "segmentation": [SQUARE]}),
-        r"category_id of the file \(3, 17\), found 4",
+        r"\[0\]: expected category_id to be one of the file's 2 \(3, 17\), found 4",
     ),
-    "picture": (document({"category_id": 3, "image_id": 8}), r"image_id of the file \(7\), found 8"),
+    "picture": (
+        document({"category_id": 3, "image_id": 8}),
+        r"\[0\]: expected image_id to be one .*\(7\), found 8",
+    ),
+    "row 5": (
+        document({"category_id": 3}, {"category_id": 17, "id": 1}),
+        r"annotations\[1\]: expected each id once, found 1, as in annotations\[0\]; renumber them",
+    ),
+    "row 6, collision": (
+        document({"category_id": 3}, {"category_id": 17, "id": "1"}),
+        r"annotations\[1\]: expected each id once, found 1, as in annotations\[0\]",
+    ),
+    "row 6, pictures": (
+        document(images=[{"id": ident, "file_name": f"{ident!r}.jpg"} for ident in (7, "7")]),
+        r"images\[1\]: expected each id once, found 7, as in images\[0\]",
+    ),
+    "row 8": (
+        document({"category_id": 3, "ignore": 1}),
+        r"annotations\[0\]: expected no ignore=1 without iscrowd=1 .* set iscrowd=1",
+    ),
+    "crowd": (
+        document({"category_id": 3, "iscrowd": 2}),
+        r"annotations\[0\]: expected iscrowd 0 or 1, found 2",
+    ),
+    "picture twice": (
+        document(images=[{"id": i, "file_name": name} for i, name in enumerate(["a.jpg", "./a.jpg"])]),
+        r"images\[1\]: expected each picture once, found 'a\.jpg' again, as in .*images\[0\]",
+    ),
+    "no pictures": (document(images=[]), "expected a picture at least under 'images', found none"),
     "twice": (document(categories=[{"id": 3, "name": "a"}] * 2), r"categories\[1\]: expected each id once"),
     "names": (document(categories=[{"id": i, "name": "a"} for i in (1, 2)]), r"categories: .*found twice: a"),
-    "no name": (document(categories=[{"id": 1}]), r"categories\[0\]: expected an id and a name"),
+    "no name": (document(categories=[{"id": 1}]), r"categories\[0\]: expected a category with a name"),
     "no list": ({"images": [], "annotations": []}, "found annotations, images; add categories"),
     "leads out": (
         document(images=[{"id": 7, "file_name": "../a.jpg", "height": 6, "width": 8}]),
@@ -202,11 +230,101 @@ def test_row_28_a_picture_of_another_size_is_refused(tmp_path):
         open_coco(tmp_path, content)[0]
 
 
-def test_sizes_come_from_the_pictures_where_the_file_does_not_say_them(tmp_path):
-    content = document(
-        {"category_id": 17, "segmentation": [SQUARE]}, images=[{"id": 7, "file_name": "a.jpg"}]
+def pictures(*names, **keys):
+    """Records of pictures, ids from 7, without sizes."""
+    return [{"id": i, "file_name": name, **keys} for i, name in enumerate(names, 7)]
+
+
+@pytest.mark.parametrize("keys", [{}, {"height": None, "width": None}, {"height": HEIGHT}, {"width": 0}])
+def test_row_7_sizes_come_from_the_pictures_where_the_file_does_not_say_them(tmp_path, keys):
+    content = document({"category_id": 17, "segmentation": [SQUARE]}, images=pictures("a.jpg", **keys))
+    source = open_coco(tmp_path, content)
+    assert np.array_equal(source[0].target, square(2))
+    assert [str(entry) for entry in source.ledger.entries] == [
+        f"repaired {tmp_path / 'train.json'}, images[0]: no height and width: the picture's"
+    ]
+    with pytest.raises(DataError, match="strict"):
+        open_coco(tmp_path, content, strict=True)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"no picture"])
+@pytest.mark.parametrize("segmentation", [[SQUARE], {"size": list(SIZE), "counts": [HEIGHT * WIDTH]}])
+def test_rows_30_and_31_a_picture_of_no_known_size_is_skipped_alone(tmp_path, damage, segmentation):
+    annotations = [
+        {"category_id": 3, "segmentation": segmentation, "image_id": 8},
+        {"category_id": 17, "segmentation": [SQUARE]},
+    ]
+    if damage is not None:
+        add_picture(tmp_path / "images" / "b.jpg")
+        (tmp_path / "images" / "b.jpg").write_bytes(damage)
+    source = open_coco(tmp_path, document(*annotations, images=pictures("a.jpg", "b.jpg")))
+    assert np.array_equal(source[0].target, square(2))
+    with pytest.raises(ImageError, match=r"images/b\.jpg: expected a picture") as caught:
+        source[1]
+    (repaired,) = source.ledger.entries
+    assert repaired.record == "images[0] and 1 more"
+    pixels, _ = source.class_pixels()
+    assert pixels.tolist() == [HEIGHT * WIDTH - 16, 0, 16]
+    (entry,) = [entry for entry in source.ledger.entries if entry.action == "skipped"]
+    assert (entry.file, entry.reason) == caught.value.file_and_reason  # as the loader's: counted once
+
+
+def test_a_picture_that_appears_after_opening_is_named(tmp_path):
+    annotation = {"category_id": 3, "segmentation": [SQUARE], "image_id": 8}
+    source = open_coco(tmp_path, document(annotation, images=pictures("a.jpg", "b.jpg")))
+    add_picture(tmp_path / "images" / "b.jpg")
+    with pytest.raises(DataError, match=r"train\.json, images\[1\]: expected height and width, or a picture"):
+        source[1]
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../a.jpg", "x/../../a.jpg"])
+@pytest.mark.parametrize("values", [{}, {"images": "images"}])
+def test_row_36_a_path_far_down_the_list_that_leads_out_is_refused(tmp_path, name, values):
+    add_picture(tmp_path / "a.jpg")
+    images = pictures("a.jpg", *(f"{i}.jpg" for i in range(50)), name, height=HEIGHT, width=WIDTH)
+    with pytest.raises(DataError, match=r"train\.json, images\[51\]: .*expected a path"):
+        open_coco(tmp_path / "root", document(images=images), **values)
+
+
+def test_the_folder_of_the_pictures_can_be_set(tmp_path):
+    add_picture(tmp_path / "photos" / "train" / "a.jpg")
+    source = open_coco(tmp_path, document(), images="photos/{split}")
+    assert ids_of(source) == ["photos/train/a.jpg"]
+    with pytest.raises(
+        DataError, match=r"train\.json: expected its pictures .*found none in photos/; set data"
+    ):
+        open_coco(tmp_path, document(), images="photos")
+
+
+TEXT_IDS = {
+    "picture": document(images=[{"id": "7", "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}]),
+    "category": document(categories=[{"id": "17", "name": "cat"}, {"id": 3, "name": "car"}]),
+    "annotation's picture": document({"image_id": "7"}),
+    "annotation": document({"id": "1"}),
+}
+AN_OBJECT = {"id": 90, "image_id": 7, "category_id": 17, "iscrowd": 0, "segmentation": [SQUARE]}
+
+
+@pytest.mark.parametrize("case", TEXT_IDS)
+def test_row_6_an_id_that_is_a_number_as_text_is_repaired(tmp_path, case):
+    content = TEXT_IDS[case]
+    content["annotations"] = [AN_OBJECT | annotation for annotation in content["annotations"] or [{}]]
+    source = open_coco(tmp_path, content)
+    assert source.classes.file_ids == (0, 3, 17)
+    assert np.array_equal(source[0].target, square(2))
+    (entry,) = source.ledger.entries
+    assert (entry.action, entry.record[-3:]) == ("repaired", "[0]")
+    assert "written as text: taken as a number" in entry.reason
+    with pytest.raises(DataError, match="strict"):
+        open_coco(tmp_path, content, strict=True)
+
+
+def test_ids_that_are_texts_stay_texts(tmp_path):
+    text = (
+        json.dumps(document(AN_OBJECT)).replace('"id": 7', '"id": "left"').replace('_id": 7', '_id": "left"')
     )
-    assert np.array_equal(open_coco(tmp_path, content)[0].target, square(2))
+    source = open_coco(tmp_path, json.loads(text), strict=True)
+    assert np.array_equal(source[0].target, square(2))
 
 
 def test_polygons_agree_with_another_painter(tmp_path):

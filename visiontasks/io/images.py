@@ -124,16 +124,20 @@ def read_image_bytes(
         return _to_rgb(_decode(opened, name, max_pixels), name)
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Path, *, max_pixels: int | None = None) -> tuple[int, int]:
     """(height, width) of a picture after its EXIF orientation, from the header alone.
 
-    Raises: ImageError when the header can't be read.
+    max_pixels: largest height * width, as when the picture is read; None = any.
+
+    Raises: ImageError when the header can't be read, or the picture is too large.
     """
     with open_binary(path, max_bytes=MAX_FILE_BYTES, what="a picture", error=ImageError) as file:
         start = file.read(_START)
         file.seek(0)
         with _decoding(start, str(path)):
             opened = _open(file, start, str(path), None)
+            if max_pixels is not None:
+                _check_pixels(opened, str(path), max_pixels)
             return opened.height, opened.width
 
 
@@ -314,15 +318,20 @@ def _png_exif(file: BinaryIO) -> bytes | None:
     return None
 
 
-def _decode(opened: _Opened, name: str, max_pixels: int) -> pillow.Image:
-    """The pixels, upright, in the file's own mode."""
+def _check_pixels(opened: _Opened, name: str, max_pixels: int) -> None:
     height, width = opened.height, opened.width
     if height < 1 or width < 1:
         raise ImageError(f"{name}: expected at least one pixel, found {height} x {width}")
     if height * width > max_pixels:
         raise ImageError(
-            f"{name}: expected at most {max_pixels:,} pixels, found {height} x {width}; raise --max-pixels"
+            f"{name}: expected at most {max_pixels:,} pixels, found {height} x {width}; "
+            "raise --max-pixels, or data.max_pixels in a config"
         )
+
+
+def _decode(opened: _Opened, name: str, max_pixels: int) -> pillow.Image:
+    """The pixels, upright, in the file's own mode."""
+    _check_pixels(opened, name, max_pixels)
     with _pillow_unguarded() if opened.format == "TIFF" else nullcontext():  # its tags are read again
         opened.image.load()
     if opened.orientation == 1:

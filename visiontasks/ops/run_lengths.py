@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.errors import DataError
+from visiontasks.errors import DataError, short
 
 _MOST_BITS: Final = 40  # of a count: more than any picture has pixels
 
@@ -29,7 +28,7 @@ def check_run_length(encoded: Mapping[str, Any], size: tuple[int, int] | None, w
     """
     given, counts = encoded.get("size"), encoded.get("counts")
     if not isinstance(given, list) or len(given) != 2 or not all(type(n) is int and n >= 0 for n in given):
-        raise DataError(f"{where}: expected a run length with size [height, width], found {_short(given)}")
+        raise DataError(f"{where}: expected a run length with size [height, width], found {short(given)}")
     height, width = given
     if size is not None and (height, width) != size:
         raise DataError(
@@ -43,9 +42,7 @@ def check_run_length(encoded: Mapping[str, Any], size: tuple[int, int] | None, w
     else:
         runs = None
     if runs is None or (runs < 0).any():
-        raise DataError(
-            f"{where}: expected counts of a run length, found {_short(counts)}; mend or remove it"
-        )
+        raise DataError(f"{where}: expected counts of a run length, found {short(counts)}; mend or remove it")
     if runs.sum() != height * width:
         raise DataError(
             f"{where}: expected run lengths that sum to {height} x {width} = {height * width} pixels, "
@@ -77,9 +74,3 @@ def decode_counts(text: str) -> NDArray[np.int64] | None:
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     return values
-
-
-def _short(value: Any) -> str:
-    """A value of a file, for a message."""
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:60]}..."

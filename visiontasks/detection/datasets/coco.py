@@ -14,20 +14,13 @@ from typing import Any
 
 from visiontasks.classes import ClassMap
 from visiontasks.detection.config import DataConfig
-from visiontasks.detection.datasets.coco_tables import Id, Tables, short
-from visiontasks.detection.datasets.packing import Found
-from visiontasks.detection.datasets.pictures import (
-    as_prefix,
-    check_once,
-    clean_path,
-    fill_sizes,
-    pictures_folder,
-)
+from visiontasks.detection.datasets.coco_tables import Tables
+from visiontasks.detection.datasets.packing import Found, fill_sizes
 from visiontasks.detection.types import Annotations
-from visiontasks.errors import DataError
+from visiontasks.io.coco_lists import Id, read_lists
 from visiontasks.io.files import write_json
-from visiontasks.io.json_stream import stream_json
 from visiontasks.io.location import split_path
+from visiontasks.io.pictures import as_prefix, check_once, clean_path, pictures_folder
 from visiontasks.ledger import Ledger
 from visiontasks.ops.boxes import xyxy_to_xywh
 
@@ -71,26 +64,7 @@ def read_coco_file(file: Path, ledger: Ledger) -> tuple[ClassMap, Annotations]:
             twice; an unknown picture or category; `ignore` without `iscrowd`; a run length of another size.
     """
     tables = Tables(str(file), ledger)
-    add = {
-        "images": tables.add_image,
-        "annotations": tables.add_annotation,
-        "categories": tables.add_category,
-    }
-    keys = set()
-    for key, number, record in stream_json(file):
-        if key not in keys:
-            keys.add(key)
-            if key in add and number < 0 and record != []:
-                raise DataError(f"{file}: expected a list under '{key}', found {short(record)}")
-        if number >= 0 and key in add:
-            tables.number = number
-            add[key](record)
-    missing = [key for key in add if key not in keys]
-    if missing:
-        found = "a list (results?)" if keys == {""} else ", ".join(sorted(keys)) or "nothing"
-        raise DataError(
-            f"{file}: expected COCO's lists {', '.join(add)}, found {found}; add {', '.join(missing)}"
-        )
+    keys = read_lists(file, tables, tables.add_annotation)
     if "info" not in keys:
         ledger.add("repaired", file, "no 'info': left empty")
     return tables.packed()

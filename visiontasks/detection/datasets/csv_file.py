@@ -18,17 +18,12 @@ import numpy as np
 
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.detection.config import DataConfig
-from visiontasks.detection.datasets.packing import LARGEST, Found, pack
-from visiontasks.detection.datasets.pictures import (
-    as_prefix,
-    clean_path,
-    fill_sizes,
-    pictures_folder,
-)
+from visiontasks.detection.datasets.packing import LARGEST, Found, fill_sizes, pack
 from visiontasks.detection.types import Annotations
 from visiontasks.errors import DataError
 from visiontasks.io.files import read_document, write_csv
 from visiontasks.io.location import split_path
+from visiontasks.io.pictures import as_prefix, clean_path, pictures_folder
 from visiontasks.ledger import Ledger
 
 CORNERS: Final = ("x1", "y1", "x2", "y2")

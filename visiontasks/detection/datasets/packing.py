@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from visiontasks.classes import ClassMap
 from visiontasks.detection.types import Annotations, Flags, Floats, Ints
+from visiontasks.io.pictures import picture_sizes
 from visiontasks.ops.boxes import box_area
 
 BACKGROUND: Final = "background"  # no object's class; the folder of crops that show none
@@ -108,3 +110,13 @@ def take_boxes(annotations: Annotations, kept: Flags) -> Annotations:
 def _boxes_at(annotations: Annotations, index: Ints) -> dict[str, Any]:
     columns = {name: getattr(annotations, name) for name in _OF_BOXES}
     return {name: None if column is None else column[index] for name, column in columns.items()}
+
+
+def fill_sizes(root: Path, annotations: Annotations) -> Annotations:
+    """The same with sizes from the pictures' headers where the file does not say them."""
+    unknown = np.flatnonzero((annotations.sizes <= 0).any(axis=1))
+    if not len(unknown):
+        return annotations
+    sizes = annotations.sizes.copy()
+    sizes[unknown] = picture_sizes(root, [annotations.files[i] for i in unknown.tolist()])
+    return replace(annotations, sizes=sizes)

@@ -20,20 +20,13 @@ import numpy as np
 
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.detection.config import DataConfig
-from visiontasks.detection.datasets.packing import LARGEST, Found, pack
-from visiontasks.detection.datasets.pictures import (
-    as_prefix,
-    check_once,
-    clean_path,
-    fill_sizes,
-    is_picture,
-    pictures_folder,
-)
+from visiontasks.detection.datasets.packing import LARGEST, Found, fill_sizes, pack
 from visiontasks.detection.types import Annotations
 from visiontasks.errors import DataError, unknown_name
 from visiontasks.io.documents import decode_text
 from visiontasks.io.files import MAX_BYTES, read_bytes, read_document, safe_path, write_atomic
 from visiontasks.io.location import describe_folder
+from visiontasks.io.pictures import as_prefix, check_once, clean_path, is_picture, pictures_folder
 from visiontasks.ledger import Ledger
 
 LISTS: Final = "ImageSets/Main"

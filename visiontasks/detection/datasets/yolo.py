@@ -20,13 +20,13 @@ import numpy as np
 from visiontasks.classes import ClassMap
 from visiontasks.detection.config import DataConfig
 from visiontasks.detection.datasets.packing import Found, pack
-from visiontasks.detection.datasets.pictures import check_once, picture_sizes
 from visiontasks.detection.datasets.yolo_yaml import list_pictures, read_names
 from visiontasks.detection.types import Annotations, Floats, Ints
 from visiontasks.errors import DataError
 from visiontasks.io.documents import decode_text
 from visiontasks.io.files import read_bytes, safe_path, write_atomic
 from visiontasks.io.listing import file_sizes
+from visiontasks.io.pictures import check_once, picture_sizes
 from visiontasks.ledger import Ledger
 from visiontasks.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from visiontasks.classes import class_name
-from visiontasks.detection.datasets.pictures import as_prefix, clean_path, pictures_below
 from visiontasks.errors import DataError
 from visiontasks.io.documents import decode_text
 from visiontasks.io.files import MAX_BYTES, read_bytes, read_document, safe_path
 from visiontasks.io.location import describe_folder
+from visiontasks.io.pictures import as_prefix, clean_path, pictures_below
 from visiontasks.ledger import Ledger
 
 NAME_FILES: Final = ("classes.txt", "labels/classes.txt", "obj.names")  # one name a line

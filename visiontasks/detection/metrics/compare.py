@@ -11,7 +11,6 @@ from typing import Any
 
 from visiontasks.classes import ClassMap, class_name, join_classes
 from visiontasks.detection.datasets.coco import read_coco_file
-from visiontasks.detection.datasets.pictures import picture_sizes, pictures_below
 from visiontasks.detection.datasets.repair import warn_if_outside
 from visiontasks.detection.datasets.voc import read_voc_folder
 from visiontasks.detection.datasets.yolo import read_yolo_labels
@@ -23,6 +22,7 @@ from visiontasks.detection.metrics.results import join_annotations
 from visiontasks.detection.types import Annotations
 from visiontasks.errors import DataError
 from visiontasks.io.location import describe_folder
+from visiontasks.io.pictures import picture_sizes, pictures_below
 from visiontasks.ledger import Ledger
 
 _log = logging.getLogger(__name__)

@@ -9,30 +9,27 @@ without a segmentation are dropped. The pictures' folder is `data.images`, else 
 from __future__ import annotations
 
 import json
-import os
-import posixpath
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visiontasks.classes import MAX_CLASSES_IN_MASK, ClassMap, class_name
-from visiontasks.errors import DataError, unknown_name
-from visiontasks.io.files import safe_path
-from visiontasks.io.images import read_size
-from visiontasks.io.json_stream import stream_json
+from visiontasks.errors import DataError, short, unknown_name
+from visiontasks.io.coco_lists import CocoLists, Id, read_lists
 from visiontasks.io.listing import PackedPaths
-from visiontasks.io.location import SHOWN, split_path
+from visiontasks.io.location import split_path
+from visiontasks.io.pictures import as_prefix, check_once, clean_path, picture_sizes, pictures_folder
 from visiontasks.ledger import Ledger
 from visiontasks.ops.run_lengths import check_run_length
 from visiontasks.segmentation.config import DataConfig
 from visiontasks.segmentation.datasets.labelled_masks import Listing
-from visiontasks.segmentation.datasets.painting import Paintings, checked_polygons, short
+from visiontasks.segmentation.datasets.painting import Paintings, Size, checked_polygons
 from visiontasks.segmentation.types import IGNORE
 
 BACKGROUND: Final = "background"
-TABLES: Final = ("images", "annotations", "categories")
 
 
 def read_coco(root: Path, location: str, config: DataConfig, ledger: Ledger) -> Listing:
@@ -41,124 +38,91 @@ def read_coco(root: Path, location: str, config: DataConfig, ledger: Ledger) -> 
     Args:
         root: the data's folder; `location`: the split's JSON file below it.
         config: the data section.
-        ledger: bad polygon parts and annotations without a segmentation are dropped and counted.
+        ledger: missing sizes and `iscrowd`, ids that are missing, 0 or text are repaired, bad polygon parts
+            and annotations without a segmentation dropped, all counted. `info` and `area` are not read.
 
     Raises:
-        DataError: no such file or no COCO; an unknown picture or category; a run length of another size; a
-            path that leaves root; no picture where they are looked for.
+        DataError: no such file or no COCO; an id twice; an unknown picture or category; `ignore` without
+            `iscrowd`; a run length of another size; a path that leaves root; no picture where they are
+            looked for.
     """
     file = split_path(root, location, "a JSON file")
-    tables = _Tables(str(file))
-    keys = set()
-    for key, number, record in stream_json(file):
-        keys.add(key)
-        if key in TABLES and number >= 0:
-            tables.add(key, number, record)
-    missing = [key for key in TABLES if key not in keys]
-    if missing or not tables.names:
-        raise DataError(
-            f"{file}: expected COCO's lists {', '.join(TABLES)} with a picture at least, found "
-            f"{', '.join(sorted(keys)) or 'nothing'}; add {', '.join(missing) or 'images'}"
-        )
-    folder = _pictures_folder(root, location, config, tables.names)
-    paths = [_clean(folder + name, root, f"{file}, images[{i}]") for i, name in enumerate(tables.names)]
-    sizes = [
-        size if all(size) else read_size(safe_path(root, path))
-        for path, size in zip(paths, tables.sizes, strict=True)
-    ]
-    classes, indices = _classes(tables.categories, config, str(file))
+    lists = _Objects(str(file), ledger)
+    read_lists(file, lists, lists.add_annotation)
+    lists.finish()
+    names = [clean_path(name, root, f"{file}, images[{i}]") for i, name in enumerate(lists.names)]
+    if not names:
+        raise DataError(f"{file}: expected a picture at least under 'images', found none")
+    check_once(names, lambda i: f"{file}, images[{i}]")
+    folder = _pictures_folder(root, location, config, names)
+    paths = [folder + name for name in names]
+    sizes = np.array(lists.sizes, dtype=np.int64).reshape(-1, 2)
+    unknown = np.flatnonzero((sizes <= 0).any(axis=1))
+    sizes[unknown] = picture_sizes(root, [paths[i] for i in unknown.tolist()])
+    classes, indices = _classes(lists.names_by_id(), config, str(file))
     background = indices.pop(None)
-    objects = tables.painted(indices, sizes, ledger)
-    truth = Paintings(
-        str(file),
-        np.arange(len(paths), dtype=np.int64),
-        np.array(sizes, dtype=np.int64).reshape(-1, 2),
-        PackedPaths(objects),
-        background,
-    )
+    objects = PackedPaths(lists.painted(indices, sizes))
+    truth = Paintings(str(file), np.arange(len(paths), dtype=np.int64), sizes, objects, background)
     return Listing(classes, paths, truth)
 
 
-class _Tables:
-    """The records of a file as they come, checked one by one."""
+class _Objects(CocoLists):
+    """The segmentations of a file as they come, beside its lists."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.names: list[str] = []
-        self.sizes: list[tuple[int, int]] = []
-        self.places: dict[Any, int] = {}  # id of a picture -> its place
-        self.categories: dict[Any, str] = {}
-        self.annotations: list[tuple[Any, Any, str]] = []  # picture's id, category's id, segmentation as JSON
+    def __init__(self, file: str, ledger: Ledger) -> None:
+        super().__init__(file, ledger)
+        self.segmentations: list[str] = []  # JSON: the sizes that they are checked by may come later
 
-    def add(self, table: str, number: int, record: Any) -> None:
-        where = f"{self.file}, {table}[{number}]"
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: expected an object, found {short(record)}")
-        if table == "annotations":
-            segmentation = json.dumps(record.get("segmentation"))
-            self.annotations.append((record.get("image_id"), record.get("category_id"), segmentation))
-            return
-        ident = record.get("id")
-        name = record.get("file_name" if table == "images" else "name")
-        if not isinstance(name, str) or not name.strip() or not isinstance(ident, int | str):
-            wanted = "file_name" if table == "images" else "name"
-            raise DataError(f"{where}: expected an id and a {wanted}, found {short(record)}")
-        known: dict[Any, Any] = self.places if table == "images" else self.categories
-        if ident in known:
-            raise DataError(f"{where}: expected each id once, found {ident!r} again; renumber one")
-        if table == "categories":
-            self.categories[ident] = class_name(name.strip())
-            return
-        height, width = record.get("height") or 0, record.get("width") or 0
-        if not all(isinstance(side, int) and 0 <= side < 1 << 31 for side in (height, width)):
-            raise DataError(f"{where}: expected height and width in pixels, found {short([height, width])}")
-        self.places[ident] = len(self.names)
-        self.names.append(name)
-        self.sizes.append((height, width))
+    def add_annotation(self, record: Any) -> None:
+        if type(record) is not dict:
+            self.fail("annotations", f"expected an object, found {short(record)}")
+        self.segmentations.append(json.dumps(record.get("segmentation")))
+        self.add_ids(record)
+        self.crowd(record)
 
-    def painted(self, indices: dict[Any, int], sizes: Sequence[tuple[int, int]], ledger: Ledger) -> list[str]:
-        """Of each picture, JSON: a list of [class index, segmentation]."""
+    def painted(self, indices: dict[Id, int], sizes: NDArray[np.int64]) -> list[str]:
+        """Of each picture, JSON: a list of [class index, segmentation].
+
+        Args:
+            indices: the class index of each category's id.
+            sizes: (N, 2) height and width of each picture, px; 0 where they are not known.
+        """
         objects: list[list[str]] = [[] for _ in self.names]
         empty = []
-        for number, (picture, category, text) in enumerate(self.annotations):
-            where = f"{self.file}, annotations[{number}]"
-            place = _known(self.places, picture, where, "image_id")
-            index = _known(indices, category, where, "category_id")
-            segmentation = json.loads(text)
-            if isinstance(segmentation, dict):
-                check_run_length(segmentation, sizes[place], where)
-            elif segmentation is not None and not isinstance(segmentation, list):
-                raise DataError(f"{where}: expected polygons or a run length, found {short(segmentation)}")
-            elif segmentation:
-                kept, faults = checked_polygons(segmentation, sizes[place], where)
-                for fault in faults:
-                    ledger.add("dropped", self.file, f"polygon part with {fault}", f"annotations[{number}]")
-                segmentation, text = kept, json.dumps(kept)
-            if segmentation:
-                objects[place].append(f"[{index},{text}]")
+        labels, places = self.places_of_categories(indices).tolist(), self.places_of_pictures().tolist()
+        known: list[Size | None] = [(h, w) if h and w else None for h, w in sizes.tolist()]
+        rows = zip(places, labels, self.segmentations, strict=True)
+        for self.number, (place, label, text) in enumerate(rows):
+            usable = self._usable(text, known[place])
+            if usable:
+                objects[place].append(f"[{label},{usable}]")
             else:
-                empty.append(number)
+                empty.append(self.number)
         if empty:
             record = f"{len(empty)}, first annotations[{empty[0]}]"
-            ledger.add("dropped", self.file, "annotations without a segmentation", record)
+            self.ledger.add("dropped", self.file, "annotations without a segmentation", record)
         return [f"[{','.join(parts)}]" for parts in objects]
 
+    def _usable(self, text: str, size: Size | None) -> str:
+        """What is usable of a segmentation; both are JSON, empty for nothing. size: None = not known."""
+        segmentation, where = json.loads(text), f"{self.file}, annotations[{self.number}]"
+        if segmentation is None:
+            return ""
+        if isinstance(segmentation, dict):
+            check_run_length(segmentation, size, where)
+            return text
+        if not isinstance(segmentation, list):
+            self.fail("annotations", f"expected polygons or a run length, found {short(segmentation)}")
+        kept, faults = checked_polygons(segmentation, size, where)
+        for part, fault in faults:
+            record = f"annotations[{self.number}].segmentation[{part}]"
+            self.ledger.add("dropped", self.file, f"polygon part with {fault}", record)
+        return json.dumps(kept) if kept else ""
 
-def _known(table: dict[Any, int], ident: Any, where: str, key: str) -> int:
-    try:
-        return table[ident]
-    except (KeyError, TypeError):
-        some = ", ".join(map(str, list(table)[:SHOWN])) + (", ..." if len(table) > SHOWN else "")
-        raise DataError(
-            f"{where}: expected a {key} of the file ({some}), found {short(ident)}; add it or "
-            "remove the record"
-        ) from None
 
-
-def _classes(categories: dict[Any, str], config: DataConfig, file: str) -> tuple[ClassMap, dict[Any, int]]:
+def _classes(categories: dict[Id, str], config: DataConfig, file: str) -> tuple[ClassMap, dict[Any, int]]:
     """The classes, and the index of each category's id; None stands for what is not painted."""
-    order = sorted(categories, key=lambda ident: (isinstance(ident, str), ident))
-    named: dict[Any, str] = {ident: categories[ident] for ident in order}
+    named: dict[Any, str] = dict(categories)
     background = next((ident for ident, name in named.items() if name == BACKGROUND), None)
     if background is None:
         named = {None: BACKGROUND, **named}
@@ -192,27 +156,7 @@ def _ignored_id(item: int | str, named: dict[Any, str], file: str) -> Any:
 def _pictures_folder(root: Path, location: str, config: DataConfig, names: Sequence[str]) -> str:
     """The folder of the pictures as a prefix below root. Raises: DataError where none has the first ones."""
     stem = PurePath(location).stem.removeprefix("instances_")
-    beside = "".join(f"{part}/" for part in PurePath(location).parent.parts)
-    folders = ["", beside, "images/", f"{stem}/", f"images/{stem}/", f"{beside}{stem}/", f"{beside}images/"]
-    if config.images is not None:
-        folders = [posixpath.normpath(config.images.replace("{split}", stem)) + "/"]
-    some = names[:SHOWN]
-    for folder in dict.fromkeys(folders):
-        if any(os.path.isfile(root / (folder + name)) for name in some):
-            return folder
-    looked = ", ".join(folder or "./" for folder in dict.fromkeys(folders))
-    raise DataError(
-        f"{root / location}: expected its pictures ('{names[0]}', ...) in a folder below {root}, found none "
-        f"in {looked}; set data.images"
-    )
-
-
-def _clean(path: str, root: Path, where: str) -> str:
-    """A path as image ids are written. Raises: DataError for one that leaves root."""
-    path = path.replace(os.sep, "/")
-    if ".." in path.split("/") or posixpath.isabs(path) or os.path.isabs(path):
-        try:
-            safe_path(root, path)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from None
-    return posixpath.normpath(path)
+    beside = as_prefix(str(PurePath(location).parent))
+    folders = ("", beside, "images/", f"{stem}/", f"images/{stem}/", f"{beside}{stem}/", f"{beside}images/")
+    given = None if config.images is None else config.images.replace("{split}", stem)
+    return pictures_folder(root, given, names, folders, root / location)

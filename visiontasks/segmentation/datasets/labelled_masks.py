@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visiontasks.classes import ClassMap
-from visiontasks.errors import DataError
+from visiontasks.errors import DataError, ImageError
 from visiontasks.io.files import read_bytes
-from visiontasks.io.images import MAX_FILE_BYTES, read_image
+from visiontasks.io.images import MAX_FILE_BYTES, read_image, read_size
 from visiontasks.io.listing import PackedPaths, file_sizes, fingerprint
 from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
@@ -211,7 +211,7 @@ class LabelledMasks:
         return np.asarray(cv2.LUT(mask, self.order), dtype=np.uint8)
 
     def class_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How often each class occurs; all masks are read, once.
+        """How often each class occurs; all masks are read, once, but those of pictures that are skipped.
 
         Returns:
             (K,) pixels of each class, and (K,) the pixels (of any class, not ignored) of the pictures that
@@ -222,11 +222,18 @@ class LabelledMasks:
         if self.counted is None:
             pixels, around = (np.zeros(len(self.classes), dtype=np.int64) for _ in range(2))
             for counts in in_threads(self._count, range(len(self))):
+                if isinstance(counts, ImageError):
+                    self.ledger.add("skipped", *counts.file_and_reason)
+                    continue
                 pixels += counts
                 around += (counts > 0) * counts.sum()
             self.counted = pixels, around
         return self.counted
 
-    def _count(self, index: int) -> NDArray[np.int64]:
-        """Pixels of each class in one mask: (K,)."""
+    def _count(self, index: int) -> NDArray[np.int64] | ImageError:
+        """Pixels of each class in one mask: (K,); or why its picture will be skipped, by the header."""
+        try:
+            read_size(self.root / self.images[index], max_pixels=self.max_pixels)
+        except ImageError as error:
+            return error
         return count_pixels(self.read_mask(index))[: len(self.classes)]

@@ -249,8 +249,10 @@ def configured_masks(config: DataConfig, root: Path, own: Named | None = None) -
     elif isinstance(config.classes, tuple):
         named, where = _numbered(config.classes), "data.classes"
     else:
+        renamed = "only data.classes: {old: new} (--map-class takes the place of a list there)"
         raise DataError(
-            f"{root}: expected names for the masks' values, found none; set data.ids: {{name: value, ...}} "
+            f"{root}: expected names for the masks' values, found {renamed if config.classes else 'none'}; "
+            "set data.ids: {name: value, ...} "
             f"(or the names of 0, 1, 2, ... in a list, or a line each in {CLASSES_FILE})"
         )
     return index_masks(named, config.ignore, where, assumes_255=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.errors import DataError
+from visiontasks.errors import DataError, short
 from visiontasks.io.listing import PackedPaths
 from visiontasks.segmentation.types import Mask
 
@@ -24,7 +24,8 @@ class Paintings:
     """The masks of N pictures as what is painted on them; a `Truth`.
 
     file: the JSON file, for messages. numbers: (N,) place of each picture in its list `images`.
-    sizes: (N, 2) height and width. objects: of each picture, JSON: a list of [class index, segmentation].
+    sizes: (N, 2) height and width, px; 0 = not said, and not to be read from the picture.
+    objects: of each picture, JSON: a list of [class index, segmentation].
     background: the class index of pixels that nothing is painted on.
     """
 
@@ -35,8 +36,13 @@ class Paintings:
     background: int
 
     def read(self, index: int, max_pixels: int) -> Mask:
-        """The mask of a picture (H, W) uint8. Raises: DataError for more than `max_pixels`."""
+        """The mask of a picture (H, W) uint8. Raises: DataError for more than `max_pixels`, or no size."""
         height, width = self.sizes[index].tolist()
+        if not height * width:
+            raise DataError(
+                f"{self.name(index)}: expected height and width, or a picture that says them when the data "
+                "is opened, found neither; add them, or start again"
+            )
         if height * width > max_pixels:
             raise DataError(
                 f"{self.name(index)}: expected at most {max_pixels:,} pixels, found {height} x {width}; "
@@ -112,19 +118,23 @@ def encode_run_length(shown: NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
-def checked_polygons(parts: Sequence[Any], size: Size, where: str) -> tuple[list[list[float]], list[str]]:
-    """The usable parts of an object's outline, and why others are not.
+def checked_polygons(
+    parts: Sequence[Any], size: Size | None, where: str
+) -> tuple[list[list[float]], list[tuple[int, str]]]:
+    """The usable parts of an object's outline, and which others are not, and why.
 
     Args:
         parts: as in the file: [x, y, x, y, ...] each, pixels.
-        size: (height, width) of the picture.
+        size: (height, width) of the picture; None = not known, so that nothing is painted on it.
         where: file and record, for messages.
 
     Raises: DataError for what is no list of numbers, and for numbers far outside the picture, which would
         take any amount of memory to paint.
     """
-    kept, faults = [], []
-    for part in parts:
+    kept: list[list[float]] = []
+    faults: list[tuple[int, str]] = []
+    largest = math.inf if size is None else max(size)
+    for place, part in enumerate(parts):
         try:
             low, high, count = min(part, default=0.0), max(part, default=0.0), len(part)
             finite = math.isfinite(low) and math.isfinite(high)
@@ -132,19 +142,14 @@ def checked_polygons(parts: Sequence[Any], size: Size, where: str) -> tuple[list
             raise DataError(
                 f"{where}: expected polygons as lists of numbers [[x, y, ...], ...], found {short(parts)}"
             ) from None
-        if not finite or low < -max(size) or high > 2 * max(size):
+        if not finite or low < -largest or high > 2 * largest:
+            of = "" if size is None else f" of {size[0]} x {size[1]} (height x width)"
             raise DataError(
-                f"{where}: expected polygons on the picture of {size[0]} x {size[1]} (height x width), found "
+                f"{where}: expected polygons on the picture{of}, found "
                 f"coordinates from {low:g} to {high:g}; mend or remove the record"
             )
         if count % 2 or count < 6:
-            faults.append("an odd count of numbers" if count % 2 else "fewer than three points")
+            faults.append((place, "an odd count of numbers" if count % 2 else "fewer than three points"))
         else:
             kept.append(list(part))
     return kept, faults
-
-
-def short(value: Any) -> str:
-    """A value of a file, for a message."""
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from visiontasks.detection.types import Annotations, Ints
 from visiontasks.errors import DataError, ImageError
 from visiontasks.io.files import IMAGE_SUFFIXES, safe_path
 from visiontasks.io.images import read_size
@@ -80,7 +79,7 @@ def pictures_folder(
     """
     if given is not None:
         split_path(root, given, "a folder")
-        return as_prefix(given)
+        folders = [as_prefix(given)]
     folders = list(dict.fromkeys(folders))
     some = names[:: max(1, len(names) // LOOKED_AT)]
     is_there = has or (lambda folder, name: os.path.isfile(root / (folder + name)))
@@ -117,7 +116,7 @@ def is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def picture_sizes(root: Path, files: Sequence[str]) -> Ints:
+def picture_sizes(root: Path, files: Sequence[str]) -> NDArray[np.int64]:
     """(N, 2) int64 height and width from the pictures' headers; 0 where they can't be read.
 
     Raises: DataError for a path that leaves root.
@@ -129,13 +128,3 @@ def picture_sizes(root: Path, files: Sequence[str]) -> Ints:
         except ImageError:  # skipped, with its reason, when it is read
             continue
     return sizes
-
-
-def fill_sizes(root: Path, annotations: Annotations) -> Annotations:
-    """The same with sizes from the pictures' headers where the file does not say them."""
-    unknown = np.flatnonzero((annotations.sizes <= 0).any(axis=1))
-    if not len(unknown):
-        return annotations
-    sizes = annotations.sizes.copy()
-    sizes[unknown] = picture_sizes(root, [annotations.files[i] for i in unknown.tolist()])
-    return replace(annotations, sizes=sizes)

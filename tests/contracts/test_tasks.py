@@ -179,6 +179,29 @@ def test_a_model_predicts_draws_and_writes_every_format(drawn, run, tmp_path, mo
     assert json.loads(json.dumps(record)) == record
 
 
+def test_a_prediction_does_not_depend_on_its_neighbours(drawn, run, tmp_path):
+    task, _, _ = drawn
+    model = api.load(run, precision="fp32")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((48, 64), (64, 48), (30, 90), (48, 64))]
+
+    def records(batch_size):
+        found = model.stream(images, batch_size=batch_size)
+        return [task.record(one.prediction, model.classes, tmp_path, "x.png") for one in found]
+
+    alone, together = records(1), records(4)
+    assert [_rounded(record) for record in alone] == [_rounded(record) for record in together]
+
+
+def _rounded(value):
+    """Numbers to four digits: sums over larger batches are added in another order."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def test_one_tile_that_shows_everything_predicts_the_same(drawn, run, tmp_path):
     task, config, _ = drawn
     if task.stitcher is None:

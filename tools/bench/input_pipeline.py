@@ -32,7 +32,7 @@ def main():
         batches = Batches(len(source), config.train.batch_size, config.seed)
         loader = build_loader(pictures, batches, task.collate, workers=workers, pin_memory=False)
         loaded = checked(loader, source)
-        batch = next(loaded).batch  # starts the workers
+        batch = next(loaded).batches[0]  # starts the workers
         began, images = time.perf_counter(), 0
         for _ in range(options.batches):
             images += next(loaded).images

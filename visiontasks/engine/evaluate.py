@@ -14,7 +14,11 @@ from visiontasks.types import Evaluator, Source, Task, Transform
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """numbers: the evaluator's, and `loss` (mean over pictures) where the network has one."""
+    """numbers: the evaluator's, and `loss` where the network has one.
+
+    The loss is a batch's, averaged over batches by their pictures: unlike the other numbers it depends on
+    the batch size where a network's loss is not a mean over pictures.
+    """
 
     numbers: dict[str, float]
     evaluator: Evaluator[Any, Any]

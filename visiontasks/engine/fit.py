@@ -178,8 +178,8 @@ def _train_epoch(run: Run, step_module: Any, loader: Any, batches: Batches) -> f
     title = f"epoch {position.epoch + 1}/{config.epochs}"
     with plan.report.progress(title, len(batches), position.step) as meter:
         for loaded in checked(loader, plan.train):
-            assert loaded.batch is not None  # unreadable pictures were replaced
-            batch = plan.setting.device.load(loaded.batch, plan.setting.mean, plan.setting.std)
+            (batch,) = loaded.batches  # unreadable pictures were replaced
+            batch = plan.setting.device.load(batch, plan.setting.mean, plan.setting.std)
             epoch = position.epoch + position.step / len(batches)
             set_learning_rate(
                 run.optimizer,

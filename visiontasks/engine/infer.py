@@ -89,15 +89,15 @@ def infer(
         task.collate,
         workers=min(workers, len(keys)),
         pin_memory=setting.device.device.type == "cuda",
-        with_truths=True,
+        evaluates=True,
     )
     with report.progress(title, len(keys)) as meter:
         for loaded in checked(loader, source):
-            if loaded.batch is not None:
-                batch, raw = forward(network, loaded.batch, setting)
+            for pictures, truths in zip(loaded.batches, loaded.truths, strict=True):
+                batch, raw = forward(network, pictures, setting)
                 losses = {name: float(value) for name, value in network.loss(raw, batch).items()}
                 predictions = network.decode(raw, batch.infos, setting.options)
-                yield Inferred(predictions, loaded.truths, batch.infos, losses)
+                yield Inferred(predictions, truths, batch.infos, losses)
             meter.advance(loaded.images)
             if stop.signum:
                 break

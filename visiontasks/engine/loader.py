@@ -35,20 +35,21 @@ Key = tuple[int, int]  # (epoch, index)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a worker hands over: a batch (None where nothing was readable), and what it met on the way.
+    """What a worker hands over: pictures in batches (none where nothing was readable), and what it met.
 
-    images: how many pictures were asked for. truths: in original pixels, for evaluation.
+    batches: one in training; in evaluation one a size, so that no picture is padded to its neighbours'.
+    truths: of each batch's pictures, in original pixels, for evaluation. images: how many were asked for.
     """
 
-    batch: Batch | None
-    truths: Sequence[Any]
+    batches: Sequence[Batch]
+    truths: Sequence[Sequence[Any]]
     images: int
     entries: list[Entry]
     fault: VisionTasksError | None
 
     def pin_memory(self) -> Loaded:
         """As DataLoader asks for, to copy to a GPU while it computes."""
-        return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
+        return replace(self, batches=[batch.pin_memory() for batch in self.batches])
 
 
 def epoch_order(seed: int, epoch: int, size: int, weights: NDArray[np.float64] | None) -> NDArray[np.int64]:
@@ -116,20 +117,34 @@ class Always:
 class Collate:
     """Joins the pictures of a batch; runs in the worker.
 
-    with_truths: hand the truths over, too (evaluation).
+    evaluates: only pictures of one size together, and with their truths.
     """
 
     def __init__(
-        self, collate: Callable[[Sequence[Example[Any]]], Batch], source: Source[Any], *, with_truths: bool
+        self, collate: Callable[[Sequence[Example[Any]]], Batch], source: Source[Any], *, evaluates: bool
     ) -> None:
-        self.collate, self.source, self.with_truths = collate, source, with_truths
+        self.collate, self.source, self.evaluates = collate, source, evaluates
 
     def __call__(self, items: list[tuple[Example[Any] | None, VisionTasksError | None]]) -> Loaded:
         examples = [example for example, _ in items if example is not None]
         fault = next((fault for _, fault in items if fault is not None), None)
-        batch = self.collate(examples) if examples and fault is None else None
-        truths = [example.truth for example in examples] if self.with_truths else ()
-        return Loaded(batch, truths, len(items), self.source.ledger.drain(), fault)
+        groups = [list(range(len(examples)))] if examples and fault is None else []
+        if self.evaluates and groups:
+            groups = by_size(examples)
+        batches = [self.collate([examples[i] for i in group]) for group in groups]
+        truths = [[examples[i].truth for i in group] for group in groups] if self.evaluates else ()
+        return Loaded(batches, truths, len(items), self.source.ledger.drain(), fault)
+
+
+def by_size(examples: Sequence[Example[Any]]) -> list[list[int]]:
+    """The places of examples of one size, a list a size: a prediction must not depend on its neighbours.
+
+    Pictures that are padded to others' size see padding where alone they would see their own border.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, example in enumerate(examples):
+        groups.setdefault(tuple(example.image.shape), []).append(place)
+    return list(groups.values())
 
 
 class Batches:
@@ -186,13 +201,13 @@ def build_loader(
     *,
     workers: int,
     pin_memory: bool,
-    with_truths: bool = False,
+    evaluates: bool = False,
 ) -> DataLoader[Any]:
     """A loader that yields `Loaded`; its workers live as long as it does."""
     return DataLoader(
         pictures,
         batch_sampler=batches,
-        collate_fn=Collate(collate, pictures.source, with_truths=with_truths),
+        collate_fn=Collate(collate, pictures.source, evaluates=evaluates),
         num_workers=workers,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,

@@ -16,6 +16,7 @@ import torch
 from visiontasks.classes import ClassMap
 from visiontasks.engine.device import num_cores
 from visiontasks.engine.infer import Setting, forward
+from visiontasks.engine.loader import by_size
 from visiontasks.errors import ImageError
 from visiontasks.types import Example, Image, Sample, Task, Transform, Window
 
@@ -116,10 +117,12 @@ def _example(image: Image, image_id: str, transform: Transform[Any]) -> Example[
 def _predict_batch(
     task: Task[Any, Any], network: Any, examples: Sequence[Any], setting: Setting
 ) -> Sequence[Any]:
-    if not examples:
-        return []
-    batch, raw = forward(network, task.collate(examples), setting)
-    predictions: Sequence[Any] = network.decode(raw, batch.infos, setting.options)
+    predictions: list[Any] = [None] * len(examples)
+    for places in by_size(examples):
+        batch, raw = forward(network, task.collate([examples[i] for i in places]), setting)
+        found = network.decode(raw, batch.infos, setting.options)
+        for place, prediction in zip(places, found, strict=True):
+            predictions[place] = prediction
     return predictions
 
 

@@ -75,6 +75,8 @@ def _describe_fault(model: Any, fault: Any, file: str, lines: Mapping[tuple[str,
         return f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}"
     expected = EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Input should be ")
     expected = expected.removeprefix("Value error, ")
+    if not location:  # of sections that do not fit together: the message names the keys
+        return f"{where}: expected {expected}"
     return f"{where}: {key}: expected {expected}, found {fault['input']!r}{_meaning(model, tagged)}"
 
 

@@ -223,3 +223,14 @@ def test_wrong_flags_are_named(arguments, code, words, call, tmp_path):
     film(tmp_path / "in" / "a.mp4", count=1)
     found, _, error = call(*arguments)
     assert (found, words in error) == (code, True), error
+
+
+@pytest.mark.parametrize("flags", [("--conf", "nan"), ("--iou", "nan"), ("--tile", "64", "--overlap", "nan")])
+def test_no_number_is_in_no_range(flags):
+    result = CliRunner().invoke(visiontasks, ["detect", "a.jpg", *flags])
+    assert result.exit_code == 2 and "not a number" in result.output
+
+
+def test_an_overlap_without_tiles_is_refused():
+    result = CliRunner().invoke(visiontasks, ["detect", "a.jpg", "--overlap", "0.5"])
+    assert "expected --overlap beside --tile" in str(result.exception)

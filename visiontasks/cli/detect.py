@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from visiontasks.cli.predict import prediction_options, run_prediction, tile_options
+from visiontasks.cli.share import Share
 
 METHODS: Final = ("faster-rcnn", "fast-rcnn", "sliding-window")
 MOST_IN_TILES: Final = 10_000  # objects on a picture that is looked at in tiles, unless --max-det says else
@@ -14,10 +15,10 @@ MOST_IN_TILES: Final = 10_000  # objects on a picture that is looked at in tiles
 
 @click.command("detect")
 @prediction_options(formats=("json", "csv", "coco", "yolo", "voc"))
-@click.option("--conf", "confidence", type=click.FloatRange(0, 1), help="Least score. [default: the model's]")
+@click.option("--conf", "confidence", type=Share(0, 1), help="Least score. [default: the model's]")
 @click.option(
     "--iou",
-    type=click.FloatRange(0, 1),
+    type=Share(0, 1),
     help="Largest overlap of two of a class. [default: the model's]",
 )
 @click.option(

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from visiontasks.classes import parse_class_mapping
+from visiontasks.cli.share import Share
 from visiontasks.errors import UsageError
 from visiontasks.tasks import TASKS
 
@@ -67,7 +68,7 @@ FLAG_TASKS = {"ignore": "segment", "max_detections": "detect"}  # flags that one
     "--max-skip",
     default=0.01,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Share(0, 1),
     help="Largest share of unreadable pictures.",
 )
 @click.option("--strict", is_flag=True, help="Stop at what would be skipped or repaired.")

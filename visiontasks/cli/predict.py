@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from visiontasks.cli.share import Share
 from visiontasks.errors import ImageError, Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -66,10 +67,8 @@ def tile_options() -> Callable[[F], F]:
             ),
             click.option(
                 "--overlap",
-                default=0.25,
-                show_default=True,
-                type=click.FloatRange(0, 0.9),
-                help="Share of a tile that its neighbour sees too.",
+                type=Share(0, 0.9),
+                help="Share of a tile that its neighbour sees too. [default: 0.25]",
             ),
         ]
     )
@@ -111,6 +110,9 @@ def run_prediction(
     from visiontasks.io.files import list_inputs
     from visiontasks.io.video import is_video
 
+    if how.get("overlap") is not None and how.get("tile") is None:
+        raise UsageError("expected --overlap beside --tile, found it alone; add --tile PX")
+    how = {name: value for name, value in how.items() if value is not None}
     paths = list_inputs(images)
     pictures, videos = ([path for path in paths if is_video(path) == wanted] for wanted in (False, True))
     formats = [name for name in formats if name != "json"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from visiontasks.config import Fraction, Positive, Section
 
@@ -70,6 +70,13 @@ class SamplingConfig(Section):
     )
     samples: Positive = Field(128, description="boxes a picture that are learnt from")
     positive_share: Fraction = Field(0.25, description="of them, at most so many are positive")
+
+    @field_validator("negative_iou")
+    @classmethod
+    def _check_order(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        if not value[0] < value[1] <= info.data.get("positive_iou", 1):
+            raise ValueError("[least, most) with least < most, and most at most positive_iou")
+        return value
 
 
 class ProposalConfig(Section):

@@ -33,7 +33,7 @@ class CocoLists:
     def __init__(self, file: str, ledger: Ledger) -> None:
         self.file, self.ledger = file, ledger
         self.number = 0
-        self.notes: dict[str, tuple[int, str]] = {}  # what was filled in -> how often, first record
+        self.notes: dict[tuple[str, str], list[int]] = {}  # table, what was filled in -> how often, first
         self.names: list[str] = []
         self.sizes = array("q")
         self.listed: dict[Id, int] = {}
@@ -41,6 +41,7 @@ class CocoLists:
         self.picture_codes: dict[Id, int] = {}  # id that an annotation names -> code, in order of appearance
         self.category_codes: dict[Id, int] = {}
         self.pictures, self.labels = array("q"), array("q")  # codes
+        self.records = array("q")  # of each annotation that is kept, its place in the file
         self.ids, self.numbers = array("q"), array("q")  # annotation ids that are numbers, and whose they are
         self.text_ids: dict[str, int] = {}
 
@@ -49,12 +50,11 @@ class CocoLists:
 
     def note(self, table: str, what: str) -> None:
         """Count what is filled in, maybe in every record: one entry of the ledger for all."""
-        count, first = self.notes.get(what, (0, f"{table}[{self.number}]"))
-        self.notes[what] = count + 1, first
+        self.notes.setdefault((table, what), [0, self.number])[0] += 1
 
     def add_image(self, record: Any) -> None:
         if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
-            self.fail("images", f"expected a picture with a file_name, found {short(record)}")
+            self.fail("images", f"expected a picture with a file_name, found {short(record)}; add it")
         ident = self._id("images", "id", record.get("id"))
         before = self.listed.setdefault(ident, self.number)
         if before != self.number:
@@ -65,7 +65,7 @@ class CocoLists:
         for side in ("height", "width"):
             value = 0 if record.get(side) is None else record[side]
             if not _is_whole(value) or not 0 <= value < 1 << 31:
-                self.fail("images", f"expected a {side} in pixels, found {short(value)}")
+                self.fail("images", f"expected a {side} in pixels, found {short(value)}; correct it")
             self.sizes.append(int(value))
         if not self.sizes[-1] or not self.sizes[-2]:
             self.note("images", "no height and width: the picture's")
@@ -73,7 +73,7 @@ class CocoLists:
     def add_category(self, record: Any) -> None:
         name = record.get("name") if isinstance(record, dict) else None
         if not isinstance(name, str) or not name.strip():
-            self.fail("categories", f"expected a category with a name, found {short(record)}")
+            self.fail("categories", f"expected a category with a name, found {short(record)}; name it")
         ident = self._id("categories", "id", record.get("id"))
         if ident in self.categories:
             before = f"categories[{self.categories[ident][1]}] ({self.categories[ident][0]})"
@@ -89,6 +89,7 @@ class CocoLists:
             picture = self._id("annotations", "image_id", picture)
         if type(category) is not int:
             category = self._id("annotations", "category_id", category)
+        self.records.append(self.number)
         self.pictures.append(self.picture_codes.setdefault(picture, len(self.picture_codes)))
         self.labels.append(self.category_codes.setdefault(category, len(self.category_codes)))
         ident = record.get("id")
@@ -108,7 +109,7 @@ class CocoLists:
             self.ids.append(ident)
             self.numbers.append(self.number)
         except OverflowError:
-            self.fail("annotations", f"expected an id of at most 64 bits, found {short(ident)}")
+            self.fail("annotations", f"expected an id of at most 64 bits, found {short(ident)}; renumber it")
 
     def crowd(self, record: dict[str, Any]) -> int:
         """Whether an annotation is a crowd, 0 or 1; `ignore` without `iscrowd` is refused."""
@@ -117,7 +118,7 @@ class CocoLists:
             self.note("annotations", "no iscrowd: 0")
             crowd = 0
         if crowd not in (0, 1):
-            self.fail("annotations", f"expected iscrowd 0 or 1, found {short(crowd)}")
+            self.fail("annotations", f"expected iscrowd 0 or 1, found {short(crowd)}; correct it")
         if record.get("ignore") and not crowd:
             self.fail(
                 "annotations",
@@ -128,10 +129,11 @@ class CocoLists:
 
     def finish(self) -> None:
         """Note in the ledger what was filled in. Raises: DataError for an annotation id that comes twice."""
-        for what, (count, first) in self.notes.items():
-            self.ledger.add(
-                "repaired", self.file, what, f"{first} and {count - 1} more" if count > 1 else first
-            )
+        for (table, what), (count, number) in self.notes.items():
+            reason, first = what, f"{table}[{number}]"
+            if count > 1:
+                reason, first = f"{what} (in {count} {table})", f"{first} and {count - 1} more"
+            self.ledger.add("repaired", self.file, reason, first)
         ids, numbers = np.array(self.ids, dtype=np.int64), np.array(self.numbers, dtype=np.int64)
         order = np.argsort(ids, kind="stable")
         same = np.flatnonzero(ids[order][1:] == ids[order][:-1])
@@ -160,8 +162,8 @@ class CocoLists:
         result: NDArray[np.int64] = table[np.array(codes, dtype=np.int64)]
         wrong = np.flatnonzero(result < 0)
         if len(wrong):
-            self.number = int(wrong[0])
-            ident = list(known)[codes[self.number]]
+            self.number = self.records[wrong[0]]
+            ident = list(known)[codes[wrong[0]]]
             some = ", ".join(map(short, list(places)[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
             self.fail(
                 "annotations",
@@ -189,7 +191,7 @@ class CocoLists:
         if isinstance(value, float) and value.is_integer():
             self.note(table, f"{key} written as a fraction: taken as a whole number")
             return int(value)
-        self.fail(table, f"expected a number as {key}, found {short(value)}")
+        self.fail(table, f"expected a number as {key}, found {short(value)}; fill in the right one")
 
 
 def read_lists(file: Path, lists: CocoLists, add_annotation: Callable[[Any], None]) -> set[str]:

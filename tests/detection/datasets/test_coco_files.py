@@ -125,7 +125,9 @@ def test_one_entry_counts_what_every_record_lacks(tmp_path):
     document = coco_document()
     for record in document["annotations"]:
         del record["iscrowd"]
-    assert "annotations[0] and 2 more" in read(tmp_path, document)[2][0]
+    (entry,) = read(tmp_path, document)[2]
+    assert "annotations[0] and 2 more" in entry
+    assert entry.endswith("no iscrowd: 0 (in 3 annotations)")
 
 
 def test_ids_that_are_texts_stay_texts(tmp_path):
@@ -140,6 +142,25 @@ def test_a_missing_box_is_that_of_the_polygons(tmp_path):
     _, found, entries = read(tmp_path, document)
     assert found.boxes[1].tolist() == [1, 2, 11, 22]
     assert "no bbox: the polygons'" in entries[0]
+
+
+def test_a_missing_box_is_that_of_the_good_parts(tmp_path):
+    document = edited("annotations", 0, bbox=None, segmentation=[[1, 2, 11, 2, 11, 12], [0, 0, 50, 30]])
+    _, found, entries = read(tmp_path, document)
+    assert found.boxes[1].tolist() == [1, 2, 11, 12]
+    assert "dropped" in entries[0] and "no bbox: the polygons'" in entries[1]
+
+
+def test_without_a_box_and_a_good_part_an_annotation_is_dropped(tmp_path):
+    document = edited("annotations", 0, bbox=None, segmentation=[[0, 0, 50, 30]])
+    _, found, entries = read(tmp_path, document)
+    assert found.records.tolist() == [1, 2]
+    assert "annotations[0].segmentation[0]" in entries[0]
+    assert entries[1].startswith("dropped")
+    assert entries[1].endswith("annotations[0]: no bbox, and no polygon to take one from")
+    document["annotations"][1]["category_id"] = 4  # later records keep their numbers
+    with pytest.raises(DataError, match=r"annotations\[1\]: .*found 4"):
+        read(tmp_path, document)
 
 
 def fault(table, number, message, **changes):
@@ -158,7 +179,7 @@ REFUSED = {
     "picture without id": fault("images", 1, "expected a number as id, found nothing", id=None),
     "size": fault("images", 1, "expected a width in pixels, found -3", width=-3),
     "ignore": fault("annotations", 0, "expected no ignore=1 without iscrowd=1", ignore=1),
-    "crowd": fault("annotations", 0, "expected iscrowd 0 or 1, found 2", iscrowd=2),
+    "crowd": fault("annotations", 0, "expected iscrowd 0 or 1, found 2; correct it", iscrowd=2),
     "category": fault(
         "annotations",
         1,
@@ -172,6 +193,10 @@ REFUSED = {
     "texts": fault("annotations", 1, r'.*found \["1", "2", "3", "4"\]', bbox=list("1234")),
     "long id": fault("annotations", 1, "expected an id of at most 64 bits", id=10**20),
     "area": fault("annotations", 1, 'expected an area in square pixels, found "big"', area="big"),
+    "negative area": fault("annotations", 1, "expected an area in square pixels, found -1; correct", area=-1),
+    "true as area": fault("annotations", 1, "expected an area in square pixels, found true", area=True),
+    "true in a box": fault("annotations", 1, r".*found \[1, 2, true, 4\]; correct it", bbox=[1, 2, True, 4]),
+    "difficult": fault("annotations", 1, 'expected difficult 0 or 1, found "0"; correct it', difficult="0"),
     "no outline": fault("annotations", 1, "expected polygons or a run length, found 3", segmentation=3),
     "flat polygon": fault("annotations", 1, "expected polygons as lists", segmentation=[1, 2, 3, 4, 5, 6]),
     "class name twice": (edited("categories", 1, name="dog"), "categories: .*found twice: dog"),

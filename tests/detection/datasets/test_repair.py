@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from visiontasks.detection.datasets import repair
 from visiontasks.detection.datasets.csv_file import write_csv_boxes
 from visiontasks.detection.datasets.packing import Found
-from visiontasks.detection.datasets.repair import repair_boxes
+from visiontasks.detection.datasets.repair import repair_boxes, warn_if_outside
 from visiontasks.errors import DataError
 from visiontasks.ledger import Ledger
 
@@ -66,10 +66,13 @@ def test_what_is_left_is_the_part_inside(boxes):
     assert repaired.starts.tolist() == [0, len(left)]
 
 
-def test_pictures_of_unknown_size_clip_nothing():
-    annotations = annotations_of({"a.png": [((-5, 5, 900, 900), 0)]}, sizes=[(0, 0)])
+@pytest.mark.parametrize("size", [(0, 0), (40, 0), (0, 60)])
+def test_pictures_of_unknown_size_clip_nothing(caplog, size):
+    annotations = annotations_of({"a.png": [((-5, 5, 900, 900), 0)]}, sizes=[size])
     found = Found(CLASSES, annotations, lambda file, record: (file, ""))
     assert repair_boxes(found, Ledger(strict=True)).boxes.tolist() == [[-5, 5, 900, 900]]
+    warn_if_outside(annotations_of({"a.png": [((-5, 5, 900, 900), 0)] * 6}, sizes=[size]), "a.csv")
+    assert not caplog.records
 
 
 def test_a_clipped_box_has_no_more_area_than_is_left():

@@ -108,15 +108,21 @@ def test_fractions_are_kept(tmp_path):
 
 
 FAULTS = {
-    "no name": ("<name>cat</name>", "", "object 2: expected the name of a class, found none"),
-    "no box": ("bndbox>", "box>", "object 1: expected a bndbox, found none"),
+    "no name": ("<name>cat</name>", "", "object 2: expected the name of a class, found none; fill it in"),
+    "no box": ("bndbox>", "box>", "object 1: expected a bndbox, found none; add it"),
     "no corner": ("<ymax>25</ymax>", "", "object 2: expected a number as ymax, found none"),
-    "no number": ("<ymax>25<", "<ymax>far<", "object 2: expected a number as ymax, found 'far'"),
-    "NaN": ("<ymax>25<", "<ymax>nan<", "object 2: expected finite numbers, found ymax nan"),
+    "no number": ("<ymax>25<", "<ymax>far<", "object 2: expected a number as ymax, found 'far'; fill it in"),
+    "NaN": ("<ymax>25<", "<ymax>nan<", "object 2: expected finite numbers, found ymax nan; correct it"),
     "infinity": ("<ymax>25<", "<ymax>1e999<", "object 2: expected finite numbers, found ymax 1e999"),
     "flag": ("<difficult>1<", "<difficult>7<", "object 2: expected difficult 0 or 1, found '7'"),
-    "size": ("<width>60<", "<width>wide<", "size: expected a width in pixels, found 'wide'"),
-    "other XML": ("annotation>", "annotations>", "expected VOC's <annotation>, found <annotations>"),
+    "size": ("<width>60<", "<width>wide<", "size: expected a width in pixels, found 'wide'; correct it"),
+    "half a pixel": ("<width>60<", "<width>60.5<", "size: expected a width in pixels, found '60.5'"),
+    "huge": ("<width>60<", f"<width>{'9' * 20}<", "size: expected a width in pixels, found '9999"),
+    "other XML": (
+        "annotation>",
+        "annotations>",
+        "expected VOC's <annotation>, found <annotations>; take it out",
+    ),
     "DOCTYPE": ("<annotation>", "<!DOCTYPE x><annotation>", "expected XML without DOCTYPE"),
     "syntax": ("</annotation>", "", "expected XML, found a fault"),
     "score": ("<name>cat</name>", "<name>cat</name><score>1</score>", "object 2: expected scores for all"),
@@ -132,6 +138,12 @@ def test_a_fault_names_file_and_object(tmp_path, case):
     with pytest.raises(DataError, match=message) as caught:
         open_voc(tmp_path)
     assert "Annotations/b.xml" in str(caught.value)
+
+
+def test_whole_sides_may_be_written_as_floats(tmp_path):
+    file = build(tmp_path)
+    file.write_text(file.read_text().replace("<width>60<", "<width>60.0<"))
+    assert open_voc(tmp_path).annotations.sizes.tolist()[0] == [40, 60]
 
 
 def test_a_size_that_is_not_the_pictures_is_an_error_when_it_is_read(tmp_path):

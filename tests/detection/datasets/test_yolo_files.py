@@ -83,9 +83,10 @@ NAME_FAULTS = {
     "none": (None, "expected data.yaml or classes.txt .* found neither .*images/"),
     "nothing": ("names: []", r"data\.yaml: expected names: \[name, ...\] or numbers with names, found \[\]"),
     "no key": ("train: x", r"data\.yaml: expected names: .*found None"),
-    "gap": ("names: {0: a, 2: b}", r"data\.yaml: expected names numbered 0, 1, ..., found 0, 2"),
+    "gap": ("names: {0: a, 2: b}", r"data\.yaml: expected names numbered 0, 1, ..., found 0, 2; number them"),
     "words": ("names: {a: 0, b: 1}", r"data\.yaml: expected names numbered 0, 1, ..., found a, b"),
     "nc": ("nc: 3\nnames: [a, b]", r"data\.yaml: expected nc: 2, the number of names, found '3'"),
+    "twice": ("names: [a, a]", r"data\.yaml: expected distinct class names, found twice: a; rename one"),
     "nested": ("names: [[a], b]", r"data\.yaml: expected names: .*found \[\['a'\], 'b'\]"),
 }
 
@@ -187,13 +188,13 @@ ROWS = {
     "class is NaN": ("nan 0.5 0.5 0.1 0.1", "expected a class of 0 to 1, found nan"),
     "name": ("cat 0.5 0.5 0.1 0.1", "expected numbers separated by spaces, found 'cat 0.5 0.5 0.1 0.1'"),
     "commas": ("0,0.5,0.5,0.1,0.1", "expected numbers separated by spaces"),
-    "NaN": ("0 0.5 nan 0.1 0.1", "expected finite numbers"),
-    "infinity": ("0 0.5 0.5 1e999 0.1", "expected finite numbers"),
+    "NaN": ("0 0.5 nan 0.1 0.1", "expected finite numbers.*; mend or remove the row"),
+    "infinity": ("0 0.5 0.5 1e999 0.1", "expected finite numbers.*; mend or remove the row"),
     "pixels": ("0 30 20 10 10", "expected fractions of the picture in 0 to 1, found 30; divide pixels"),
     "above 1": ("0 0.5 1.0011 0.1 0.1", "found 1.0011"),
     "below 0": ("0 0.5 -0.0011 0.1 0.1", "found -0.0011"),
     "polygon above 1": ("0 0.1 0.1 0.5 1.2 0.3 0.3", "found 1.2"),
-    "too few": ("0 0.5 0.5 0.1", "expected class, x, y, width, height, or a polygon.* found 4 numbers"),
+    "too few": ("0 0.5 0.5 0.1", "expected class, x, y, width, height, or a polygon.* found 4 numbers; mend"),
     "a score": ("0 0.5 0.5 0.1 0.1 0.9", "found 6 numbers"),
     "odd": ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "found 8 numbers"),
 }

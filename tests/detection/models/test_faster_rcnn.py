@@ -12,7 +12,7 @@ from visiontasks.detection.models import MODELS, build_model
 from visiontasks.detection.models.fpn import FeaturePyramid
 from visiontasks.detection.region_sections import PyramidConfig
 from visiontasks.detection.types import BoxTarget
-from visiontasks.errors import UsageError
+from visiontasks.errors import ConfigError
 from visiontasks.types import Batch, ImageInfo
 
 CLASSES = ClassMap(("circle", "square", "triangle", "star", "ring", "cross"))
@@ -195,7 +195,7 @@ def test_levels_are_chosen_by_stride():
 
 
 def test_anchor_sizes_for_another_number_of_levels_are_refused():
-    with pytest.raises(UsageError, match=r"model.anchors.sizes: .* 3 levels \(strides 4, 8, 16\).*found 1"):
+    with pytest.raises(ConfigError, match=r"model.anchors.sizes: .* 3 levels \(strides 4, 8, 16\).*found 1"):
         small_model(anchors={"sizes": [[8]]})
 
 

@@ -110,6 +110,14 @@ def test_a_picture_smaller_than_a_window_is_one_window(size):
     assert levels[0].images.sum() == 3 * size[0] * size[1]
 
 
+@pytest.mark.parametrize("size", [(300, 40), (40, 300)])
+def test_where_no_level_fits_the_nearest_is_taken(size):
+    ratio = 2.0 if size[0] > size[1] else 0.5
+    (level,) = pyramid(torch.ones(1, 3, *size), pyramid_factors([1.0], [1.0, ratio]), (64, 64), 4, 0.0)
+    assert level.factors == (1, 1)
+    assert min(level.images.shape[2:]) == 64
+
+
 def test_windows_reach_the_end_of_every_level():
     for side in range(32, 50):
         (level,) = pyramid(torch.ones(1, 3, side, side), [(1.0, 1.0)], (32, 32), 4, 0.0)

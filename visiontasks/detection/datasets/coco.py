@@ -57,7 +57,7 @@ def read_coco_file(file: Path, ledger: Ledger) -> tuple[ClassMap, Annotations]:
     Args:
         file: JSON. `files` of the result are the `file_name`s as written, `image_ids` COCO's numbers.
         ledger: missing `info`, `iscrowd`, `area` and ids, ids that are text, and the annotation id 0 are
-            repaired, bad polygon parts dropped, all counted.
+            repaired, bad polygon parts dropped, and records with neither a box nor a polygon, all counted.
 
     Raises:
         DataError: no such file or no JSON; a list or key is missing; numbers that are not finite; an id

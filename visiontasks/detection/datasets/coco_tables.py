@@ -30,19 +30,27 @@ class Tables(CocoLists):
 
     def add_annotation(self, record: Any) -> None:
         if type(record) is not dict:
-            self.fail("annotations", f"expected an object, found {short(record)}")
+            self.fail("annotations", f"expected an object, found {short(record)}; remove it")
         segmentation = record.get("segmentation")
         if segmentation:
             self._check_segmentation(segmentation)
         box: Any = record.get("bbox")
         if box is None:
             box = self._box_around(segmentation)
+            if box is None and segmentation and isinstance(segmentation, list):
+                reason = "no bbox, and no polygon to take one from"
+                self.ledger.add("dropped", self.file, reason, f"annotations[{self.number}]")
+                return
         try:
             x, y, width, height = box
+            if bool in map(type, box):
+                raise TypeError
             self.boxes.extend((x, y, width, height))
         except (TypeError, ValueError, OverflowError):
             self.fail(
-                "annotations", f"expected a bbox of four numbers [x, y, width, height], found {short(box)}"
+                "annotations",
+                f"expected a bbox of four numbers [x, y, width, height], found {short(box)}; "
+                "correct it, or remove the annotation",
             )
         self.add_ids(record)
         self._add_flags(record)
@@ -53,11 +61,18 @@ class Tables(CocoLists):
             self.note("annotations", "no area: the box's")
             area = math.nan
         try:
+            if area < 0 or isinstance(area, bool):
+                raise TypeError
             self.areas.append(area)
         except (TypeError, OverflowError):
-            self.fail("annotations", f"expected an area in square pixels, found {short(area)}")
+            self.fail(
+                "annotations", f"expected an area in square pixels, found {short(area)}; correct or remove it"
+            )
         self.crowds.append(self.crowd(record))
-        self.difficult.append(1 if record.get("difficult") else 0)
+        difficult = record.get("difficult")
+        if difficult is not None and difficult not in (0, 1):
+            self.fail("annotations", f"expected difficult 0 or 1, found {short(difficult)}; correct it")
+        self.difficult.append(1 if difficult else 0)
 
     def _check_segmentation(self, segmentation: Any) -> None:
         if isinstance(segmentation, dict):
@@ -65,7 +80,9 @@ class Tables(CocoLists):
             self.run_lengths.extend((len(self.pictures), *check_run_length(segmentation, None, where)))
             return
         if not isinstance(segmentation, list):
-            self.fail("annotations", f"expected polygons or a run length, found {short(segmentation)}")
+            self.fail(
+                "annotations", f"expected polygons or a run length, found {short(segmentation)}; mend it"
+            )
         for place, part in enumerate(segmentation):
             try:
                 finite, count = math.isfinite(sum(part)), len(part)
@@ -75,17 +92,19 @@ class Tables(CocoLists):
                     f"expected polygons as lists of numbers [[x, y, ...], ...], found {short(segmentation)}",
                 )
             if not finite:
-                self.fail("annotations", "expected finite numbers in the segmentation, found infinity")
-            if count < 6 or count % 2:
+                self.fail(
+                    "annotations", "expected finite numbers in the segmentation, found infinity; mend it"
+                )
+            if not _is_polygon(part):
                 reason = "an odd count of numbers" if count % 2 else "fewer than three points"
                 record = f"annotations[{self.number}].segmentation[{place}]"
                 self.ledger.add("dropped", self.file, f"polygon part with {reason}", record)
 
     def _box_around(self, segmentation: Any) -> list[float] | None:
-        """The box (x, y, width, height) of a record that has polygons alone."""
+        """The box (x, y, width, height) around the polygons of a record; parts that are none are left out."""
         if not isinstance(segmentation, list):
             return None
-        points = [value for part in segmentation if len(part) % 2 == 0 for value in part]
+        points = [value for part in segmentation if _is_polygon(part) for value in part]
         if not points:
             return None
         self.note("annotations", "no bbox: the polygons'")
@@ -99,10 +118,13 @@ class Tables(CocoLists):
         areas = np.array(self.areas, dtype=np.float64)
         wrong = np.flatnonzero((np.abs(boxes) > LARGEST).any(axis=1) | (np.abs(areas) > LARGEST**2))
         if len(wrong):
-            self.number = int(wrong[0])
-            found = [*boxes[self.number].tolist(), areas[self.number]]
+            self.number = self.records[wrong[0]]
+            found = [*boxes[wrong[0]].tolist(), areas[wrong[0]]]
             largest = max((number for number in found if number == number), key=abs)
-            self.fail("annotations", f"expected finite numbers of pixels in bbox and area, found {largest:g}")
+            self.fail(
+                "annotations",
+                f"expected finite numbers of pixels in bbox and area, found {largest:g}; correct the record",
+            )
         names = self.names_by_id()
         try:
             classes = ClassMap(tuple(names.values()), tuple(names))
@@ -118,7 +140,7 @@ class Tables(CocoLists):
             pictures,
             xywh_to_xyxy(boxes),
             labels,
-            np.arange(len(boxes)),
+            np.array(self.records, dtype=np.int64),
             image_ids=_numbers(self.listed),
             crowd=np.array(self.crowds, dtype=np.bool_),
             difficult=np.array(self.difficult, dtype=np.bool_),
@@ -130,12 +152,16 @@ class Tables(CocoLists):
         expected = sizes[pictures[runs[:, 0]]]  # (R, 2)
         wrong = np.flatnonzero((expected > 0).all(axis=1) & (expected != runs[:, 1:]).any(axis=1))
         if len(wrong):
-            self.number = int(runs[wrong[0], 0])
+            self.number = self.records[runs[wrong[0], 0]]
             size, found = expected[wrong[0]].tolist(), runs[wrong[0], 1:].tolist()
             self.fail(
                 "annotations",
                 f"expected a run length of the picture's size {size}, found {found}; mend or remove it",
             )
+
+
+def _is_polygon(part: Sequence[float]) -> bool:
+    return len(part) >= 6 and len(part) % 2 == 0
 
 
 def _numbers(ids: dict[Id, int]) -> Sequence[Id]:

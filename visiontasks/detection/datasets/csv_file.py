@@ -132,15 +132,17 @@ class _Table:
         try:
             value = float(fields[name])
         except ValueError:
-            self._fail(number, f"expected a number as {self.columns[name]}, found '{fields[name][:40]}'")
+            found = f"'{fields[name][:40]}'"
+            self._fail(number, f"expected a number as {self.columns[name]}, found {found}; fill it in")
         if not abs(value) <= (LARGEST**2 if name == "area" else LARGEST):
-            self._fail(number, f"expected finite numbers, found {self.columns[name]} {fields[name][:40]}")
+            found = f"{self.columns[name]} {fields[name][:40]}"
+            self._fail(number, f"expected finite numbers, found {found}; correct it")
         return value
 
     def _flag(self, fields: Mapping[str, str], name: str, number: int) -> bool:
         text = fields.get(name, "").lower()
         if text not in _FLAGS:
-            self._fail(number, f"expected {name} 0 or 1, found '{text[:40]}'")
+            self._fail(number, f"expected {name} 0 or 1, found '{text[:40]}'; correct it")
         return _FLAGS[text]
 
     def _add_size(self, fields: Mapping[str, str], place: int, number: int) -> None:
@@ -149,13 +151,17 @@ class _Table:
         size = (0, 0)
         if all(given):
             if not all(text.isdecimal() for text in given):
-                self._fail(number, f"expected height and width in pixels, found '{given[0]}', '{given[1]}'")
+                found = f"'{given[0]}', '{given[1]}'"
+                self._fail(number, f"expected height and width in pixels, found {found}; correct them")
             size = (int(given[0]), int(given[1]))
         if place == len(self.sizes):
             self.sizes.append(size)
         elif self.sizes[place] != size:
             before = "{} x {}".format(*self.sizes[place])
-            self._fail(number, f"expected one size of a picture, found {size[0]} x {size[1]} after {before}")
+            self._fail(
+                number,
+                f"expected one size of a picture, found {size[0]} x {size[1]} after {before}; mend one",
+            )
 
     def packed(self) -> tuple[ClassMap, Annotations]:
         """Everything as arrays."""

@@ -46,7 +46,7 @@ def repair_boxes(found: Found, ledger: Ledger) -> Annotations:
 def _clipped(annotations: Annotations) -> Floats:
     """The boxes inside their pictures; of a picture of unknown size as they are."""
     height, width = annotations.sizes[annotations.picture].T.astype(np.float64)  # (M,) each
-    corners = np.where(height > 0, (width, height), np.inf).T  # (M, 2)
+    corners = np.where((height > 0) & (width > 0), (width, height), np.inf).T  # (M, 2)
     limits = np.concatenate([corners, corners], axis=1)  # (M, 4)
     low = np.where(np.isinf(limits), -np.inf, 0.0)
     clipped: Floats = annotations.boxes.clip(low, limits)
@@ -66,7 +66,8 @@ def warn_if_outside(annotations: Annotations, where: str) -> None:
     """Say so when many boxes reach beyond their pictures: as when x2, y2 are written for width, height."""
     height, width = annotations.sizes[annotations.picture].T  # (M,) each
     boxes = annotations.boxes
-    outside = (height > 0) & ((boxes[:, 2] > width + 1) | (boxes[:, 3] > height + 1))
+    known = (height > 0) & (width > 0)
+    outside = known & ((boxes[:, 2] > width + 1) | (boxes[:, 3] > height + 1))
     count = int(np.count_nonzero(outside))
     if count >= _SUSPICIOUS_COUNT and count > _SUSPICIOUS_SHARE * len(boxes):
         first = annotations.files[int(annotations.picture[np.argmax(outside)])]

@@ -33,6 +33,7 @@ LISTS: Final = "ImageSets/Main"
 XML_FOLDER: Final = "Annotations/"
 PICTURE_FOLDER: Final = "JPEGImages/"
 BESIDE: Final = (PICTURE_FOLDER, "images/", "")  # where pictures are, seen from a folder of XML files
+_WHOLE: Final = re.compile(r"[0-9]{1,9}(\.0*)?")  # some programs write 64.0
 _FLAG: Final = re.compile(r"\s+(-1|0|1)$")  # lists of one class say which pictures show it
 
 
@@ -198,7 +199,7 @@ class _Tables:
         """Read one XML file. Raises: DataError naming file and object."""
         root = read_document(file)
         if root.tag != "annotation":
-            raise DataError(f"{file}: expected VOC's <annotation>, found <{root.tag}>")
+            raise DataError(f"{file}: expected VOC's <annotation>, found <{root.tag}>; take it out")
         self.sizes.extend(self._size(root, file))
         objects = root.findall("object")
         for record, element in enumerate(objects, start=1):
@@ -212,9 +213,9 @@ class _Tables:
         sides = []
         for side in ("height", "width"):
             text = (root.findtext(f"size/{side}") or "").strip()
-            if text and not text.isdecimal():
-                raise DataError(f"{file}, size: expected a {side} in pixels, found '{text[:40]}'")
-            sides.append(int(text or 0))
+            if text and not _WHOLE.fullmatch(text):
+                raise DataError(f"{file}, size: expected a {side} in pixels, found '{text[:40]}'; correct it")
+            sides.append(int(text.partition(".")[0] or 0))
         if not all(sides):
             self.ledger.add("repaired", file, "no size: the picture's")
             return 0, 0
@@ -229,24 +230,24 @@ class _Tables:
             try:
                 value = float(text)
             except ValueError:
-                fail(f"expected a number as {tag}, found {repr(text[:40]) if text else 'none'}")
+                fail(f"expected a number as {tag}, found {repr(text[:40]) if text else 'none'}; fill it in")
             if not abs(value) <= LARGEST:
-                fail(f"expected finite numbers, found {tag} {text[:40]}")
+                fail(f"expected finite numbers, found {tag} {text[:40]}; correct it")
             return value
 
         name = (element.findtext("name") or "").strip()
         if not name:
-            fail("expected the name of a class, found none")
+            fail("expected the name of a class, found none; fill it in")
         if name not in self.known:
             self.known[name] = class_name(name)
         box = element.find("bndbox")
         if box is None:
-            fail("expected a bndbox, found none")
+            fail("expected a bndbox, found none; add it, or remove the object")
         self.boxes.extend((number(box, "xmin") - 1, number(box, "ymin") - 1))
         self.boxes.extend((number(box, "xmax"), number(box, "ymax")))
         difficult = (element.findtext("difficult") or "0").strip()
         if difficult not in ("0", "1", ""):
-            fail(f"expected difficult 0 or 1, found '{difficult[:40]}'")
+            fail(f"expected difficult 0 or 1, found '{difficult[:40]}'; correct it")
         self.difficult.append(difficult == "1")
         score = next((tag for tag in ("score", "confidence") if element.find(tag) is not None), None)
         if score is not None:
@@ -255,7 +256,7 @@ class _Tables:
         self.records.append(record)
         self.pictures.append(len(self.files))
         if len(self.scores) not in (0, len(self.names)):
-            fail("expected scores for all objects or for none, found them for some")
+            fail("expected scores for all objects or for none, found them for some; add or remove them")
 
     def packed(
         self, files: Sequence[str], image_ids: Sequence[str], where: str, classes: ClassMap | None = None

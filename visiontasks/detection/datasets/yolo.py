@@ -172,15 +172,18 @@ def _parse_row(
     try:
         label, *numbers = map(float, fields)
     except ValueError:
-        fail(f"expected numbers separated by spaces, found '{' '.join(fields)[:60]}'")
+        fail(f"expected numbers separated by spaces, found '{' '.join(fields)[:60]}'; mend the row")
     if not all(map(math.isfinite, numbers)):
-        fail(f"expected finite numbers, found '{' '.join(fields)[:60]}'")
+        fail(f"expected finite numbers, found '{' '.join(fields)[:60]}'; mend or remove the row")
     if label not in range(num_classes):
         fail(f"expected a class of 0 to {num_classes - 1}, found {fields[0]}; add its name, or mend the row")
     score = numbers.pop() if scores and numbers else 1.0
     if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
         form = "class, x, y, width, height" + (", score" if scores else "")
-        fail(f"expected {form}, or a polygon of three points or more, found {len(fields)} numbers")
+        fail(
+            f"expected {form}, or a polygon of three points or more, found {len(fields)} numbers; "
+            "mend or remove the row"
+        )
     positions = numbers[:2] if len(numbers) == 4 else numbers
     low, high = min(positions), max(numbers)
     if low < -TOLERANCE or high > 1 + TOLERANCE:

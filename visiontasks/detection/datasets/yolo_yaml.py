@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from visiontasks.classes import class_name
+from visiontasks.classes import ClassMap, class_name
 from visiontasks.errors import DataError
 from visiontasks.io.documents import decode_text
 from visiontasks.io.files import MAX_BYTES, read_bytes, read_document, safe_path
@@ -47,17 +47,27 @@ def read_names(root: Path, otherwise: Sequence[str]) -> tuple[str, ...]:
         root: the data's folder.
         otherwise: where no file has them.
 
-    Raises: DataError when nothing has them, for numbers that are not 0, 1, ..., and another count than `nc`.
+    Raises: DataError when nothing has them, for numbers that are not 0, 1, ..., another count than `nc`, and
+        a name that comes twice.
     """
+    names, where = _find_names(root, otherwise)
+    try:
+        return ClassMap(names).names
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _find_names(root: Path, otherwise: Sequence[str]) -> tuple[tuple[str, ...], Path | str]:
+    """The names, and what has them."""
     if (file := data_yaml(root)) is not None:
-        return _names_in(file, _mapping(file))
+        return _names_in(file, _mapping(file)), file
     for name in NAME_FILES:
         if (path := root / name).is_file():
             data = read_bytes(path, max_bytes=MAX_BYTES[".yaml"], what="a list of class names")
             lines = decode_text(data, str(path)).splitlines()
-            return tuple(class_name(line.strip()) for line in lines if line.strip())
+            return tuple(class_name(line.strip()) for line in lines if line.strip()), path
     if otherwise:
-        return tuple(class_name(name) for name in otherwise)
+        return tuple(class_name(name) for name in otherwise), "data.classes"
     raise DataError(
         f"{root}: expected data.yaml or classes.txt with the names of the classes, found neither "
         f"({describe_folder(root)}); add one, or list them in data.classes"
@@ -69,10 +79,15 @@ def _names_in(file: Path, values: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(names, dict):
         numbers = [int(key) if key.isdecimal() else -1 for key in names]
         if sorted(numbers) != list(range(len(names))):
-            raise DataError(f"{file}: expected names numbered 0, 1, ..., found {', '.join(names)[:60]}")
+            raise DataError(
+                f"{file}: expected names numbered 0, 1, ..., found {', '.join(names)[:60]}; "
+                "number them so, without a gap"
+            )
         names = [name for _, name in sorted(zip(numbers, names.values(), strict=True))]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{file}: expected names: [name, ...] or numbers with names, found {names!r:.60}")
+        raise DataError(
+            f"{file}: expected names: [name, ...] or numbers with names, found {names!r:.60}; list the names"
+        )
     count = values.get("nc", str(len(names)))
     if count != str(len(names)):
         raise DataError(

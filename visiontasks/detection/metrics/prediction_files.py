@@ -89,7 +89,9 @@ def _read_json(file: Path, truth: Annotations, classes: ClassMap, renamed: Mappi
     table = _Table(file, truth, classes, renamed)
     seen: set[int] = set()
     unknown: list[str] = []
+    keys = set()
     for key, number, record in stream_json(file):
+        keys.add(key)
         if key not in ("images", "skipped") or number < 0:
             continue
         try:
@@ -109,6 +111,11 @@ def _read_json(file: Path, truth: Annotations, classes: ClassMap, renamed: Mappi
                 f"{file}, {key}[{number}]: expected predictions.json as `visiontasks detect` writes it (file "
                 f"and detections with label, score, box), found a record of another form: {error!r}"
             ) from None
+    if "images" not in keys:
+        raise DataError(
+            f"{file}: expected predictions.json with a list 'images', found "
+            f"{', '.join(sorted(map(str, keys))[:SHOWN]) or 'nothing'}; name the file that `detect` wrote"
+        )
     _check_known(file, unknown)
     missing = [truth.files[place] for place in range(len(truth)) if place not in seen]
     if missing and seen:

@@ -26,7 +26,7 @@ from visiontasks.detection.models.region_head import NamedRegions, RegionHead
 from visiontasks.detection.models.rpn import RpnHead, propose
 from visiontasks.detection.models.sampling import fixed_draw, match, pack_truth, sample
 from visiontasks.detection.types import Detections
-from visiontasks.errors import UsageError
+from visiontasks.errors import ConfigError
 from visiontasks.types import Batch, ImageInfo
 
 
@@ -124,14 +124,16 @@ class FasterRcnn(nn.Module):
 def level_sizes(config: FasterRcnnConfig, strides: Sequence[int]) -> Sequence[Sequence[float]]:
     """The sizes of the anchors of each level, px.
 
-    Raises: UsageError when the config has sizes for another number of levels.
+    Raises: ConfigError when the config has sizes for another number of levels.
     """
     sizes = config.anchors.sizes or [(8.0 * stride,) for stride in strides]
     if len(sizes) != len(strides):
-        raise UsageError(
-            f"model.anchors.sizes: expected a list for each of the {len(strides)} levels (strides "
-            f"{', '.join(map(str, strides))}) of backbone '{config.backbone}', found {len(sizes)}; "
-            "change it, or model.pyramid.finest and extra"
+        raise ConfigError(
+            [
+                f"model.anchors.sizes: expected a list for each of the {len(strides)} levels (strides "
+                f"{', '.join(map(str, strides))}) of backbone '{config.backbone}', found {len(sizes)}; "
+                "change it, or model.pyramid.finest and extra"
+            ]
         )
     return sizes
 

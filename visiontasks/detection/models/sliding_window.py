@@ -219,7 +219,8 @@ def pyramid(
 ) -> Iterator[Level]:
     """Copies of pictures, each with its own vertical and horizontal factor.
 
-    A level that a window does not fit into is left out; if none is left, there is one with one window.
+    A level that a window does not fit into is left out; if none is left, there is the one that comes nearest
+    to it, with margins to the size of the window.
 
     Args:
         images: (B, 3, H, W) float, normalised: 0 is the mean colour, which margins are filled with.
@@ -234,7 +235,8 @@ def pyramid(
         for size in dict.fromkeys(sizes)
         if all(side + 2 * m >= w for side, m, w in zip(size, margins, window, strict=True))
     ]
-    for size in fitting or [max(sizes)]:
+    nearest = max(sizes, key=lambda size: min(size[0] / window[0], size[1] / window[1]))
+    for size in fitting or [nearest]:
         level = images
         if size != full:
             level = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)

@@ -88,6 +88,12 @@ def test_a_prediction_folder_brings_its_class_names(tmp_path, truth):
         compare(truth, found, options())
 
 
+def test_a_renamed_class_that_is_not_there_is_said(tmp_path, truth):
+    found = write_results(tmp_path / "out", ("street", "car"), [])
+    with pytest.raises(UsageError, match="--map-class: unknown class 'steet'; did you mean 'street'"):
+        compare(truth, found, options(map_class={"steet": "road"}))
+
+
 def test_class_names_may_come_from_the_results_alone(tmp_path, truth):
     found = write(tmp_path / "found", masks__a=[[0, 0, 1, 1]], masks__b=[[2, 2, 1, 1]])
     images = [{"file": f"{name}.jpg", "mask": f"masks/{name}.png"} for name in "ab"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visiontasks.classes import ClassMap, class_name, join_classes
-from visiontasks.errors import DataError, UsageError
+from visiontasks.errors import DataError, UsageError, unknown_name
 from visiontasks.io.files import IMAGE_SUFFIXES, read_document, safe_path
 from visiontasks.io.images import read_mask
 from visiontasks.io.location import describe_folder
@@ -114,7 +114,8 @@ def _read_answers(folder: Path, renamed: Mapping[str, str]) -> Answers:
         return Answers(_list_masks(folder))
     document = read_document(results)
     try:
-        names = tuple(class_name(renamed.get(str(name), str(name))) for name in document["classes"])
+        written = [str(name) for name in document["classes"]]
+        names = tuple(class_name(renamed.get(name, name)) for name in written)
         files = {}
         for picture in document["images"]:
             place = PurePosixPath(picture["mask"])
@@ -125,6 +126,9 @@ def _read_answers(folder: Path, renamed: Mapping[str, str]) -> Answers:
             f"{results}: expected {RESULTS} as `visiontasks segment` writes it (classes; images with mask), "
             f"found a record of another form: {error!r}"
         ) from None
+    for old in renamed:
+        if old not in written:
+            raise UsageError(f"--map-class: {unknown_name('class', old, written)}")
     return Answers(files, skipped, names)
 
 

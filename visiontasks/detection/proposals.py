@@ -139,7 +139,7 @@ def _checked(rows: object, path: Path, key: str) -> Proposals:
         ) from None
     wrong = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
     if wrong.any():
-        number = int(wrong.argmax())
+        number = int(np.argmax(wrong))
         raise DataError(
             f"{path}: picture '{key}', box {number}: expected finite x1 <= x2 and y1 <= y2, "
             f"found {boxes[number].tolist()}; mend or remove it"

@@ -210,7 +210,7 @@ def _around(boxes: Floats, scores: Floats, objects: Ints) -> tuple[Floats, Ints]
 
     objects: (N,) whose part each box is, 0 to M - 1.
     """
-    count = int(objects.max(initial=-1)) + 1
+    count = int(np.max(objects, initial=-1)) + 1
     joined = np.repeat([[np.inf, np.inf, -np.inf, -np.inf]], count, axis=0)
     np.minimum.at(joined[:, :2], objects, boxes[:, :2])
     np.maximum.at(joined[:, 2:], objects, boxes[:, 2:])

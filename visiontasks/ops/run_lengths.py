@@ -61,7 +61,7 @@ def decode_counts(text: str) -> NDArray[np.int64] | None:
     codes = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8).astype(np.int64) - 48
     if not len(codes):
         return codes
-    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+    if np.min(codes) < 0 or np.max(codes) > 63 or codes[-1] & 32:
         return None
     ends = np.flatnonzero(codes & 32 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])

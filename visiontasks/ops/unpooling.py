@@ -67,7 +67,7 @@ def max_pool_with_positions(image: Array, block: int | Pair) -> tuple[Array, NDA
     positions = np.empty(values.shape, dtype=np.int64)
     for c, y, x in np.ndindex(values.shape):
         unit = image[c, y * rows : (y + 1) * rows, x * columns : (x + 1) * columns]
-        m, n = np.unravel_index(unit.argmax(), unit.shape)
+        m, n = np.unravel_index(int(np.argmax(unit)), unit.shape)
         values[c, y, x] = unit[m, n]
         positions[c, y, x] = (y * rows + m) * width + x * columns + n
     return values, positions
@@ -90,10 +90,10 @@ def unpool_positions(features: Array, positions: NDArray[np.int64], size: Pair) 
     """
     if features.shape != positions.shape:
         raise DataError(f"expected a position for each value, found {positions.shape} for {features.shape}")
-    if positions.size and not 0 <= positions.min() <= positions.max() < size[0] * size[1]:
+    if positions.size and not 0 <= np.min(positions) <= np.max(positions) < size[0] * size[1]:
         raise DataError(
             f"expected positions below {size[0] * size[1]} for {size[0]}x{size[1]} pixels, "
-            f"found {positions.min()} to {positions.max()}; give the size of the image that was pooled"
+            f"found {np.min(positions)} to {np.max(positions)}; give the size of the image that was pooled"
         )
     output = np.zeros((len(features), size[0] * size[1]), dtype=features.dtype)
     for channel, values, places in zip(output, features, positions, strict=True):

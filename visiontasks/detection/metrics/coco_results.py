@@ -80,7 +80,7 @@ def read_coco_results(file: Path, truth: Annotations, classes: ClassMap, ledger:
         columns = _read_slowly(file)
     infinite = ~(np.isfinite(columns.boxes).all(axis=1) & np.isfinite(columns.scores))
     if infinite.any():
-        raise DataError(f"{_where(file, int(infinite.argmax()))}: expected finite numbers, found infinity")
+        raise DataError(f"{_where(file, int(np.argmax(infinite)))}: expected finite numbers, found infinity")
     names = PictureNames(truth.files)
     places: dict[int | str, int] = {ident: place for place, ident in enumerate(truth.image_ids)}
     pictures = _look_up(

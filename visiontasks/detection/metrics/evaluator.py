@@ -59,7 +59,7 @@ class DetectionEvaluator:
         assert len(ids) == results.num_pictures
         assert results.num_classes == len(self.classes)
         for labels in (results.labels, results.true_labels):
-            assert not len(labels) or 0 <= labels.min() <= labels.max() < len(self.classes)
+            assert not len(labels) or 0 <= np.min(labels) <= np.max(labels) < len(self.classes)
         for image_id in ids:
             if image_id in self._ids:
                 raise DataError(
@@ -162,14 +162,15 @@ class DetectionEvaluator:
         if not len(results.true_labels):
             _log.warning("no true boxes: every number is undefined")
         crowded = np.bincount(results.true_picture, minlength=1)
-        if crowded.max() > self.max_detections:
+        most = int(np.max(crowded))
+        if most > self.max_detections:
             _log.warning(
                 "%d pictures have more than %d objects (%s has %d): of each class on a picture only the "
                 "best %d detections are looked at, as COCO does",
                 np.count_nonzero(crowded > self.max_detections),
                 self.max_detections,
-                self._sorted_ids()[int(crowded.argmax())],
-                crowded.max(),
+                self._sorted_ids()[int(np.argmax(crowded))],
+                most,
                 self.max_detections,
             )
 

@@ -145,7 +145,7 @@ def match(results: Results, pairs: Pairs, ignored: Flags, thresholds: Floats) ->
     num_sets, num_thresholds = len(ignored), len(thresholds)
     taken = np.zeros((num_sets, num_thresholds, ignored.shape[1]), np.bool_)
     matched: NDArray[np.int32] = np.full((num_sets, num_thresholds, len(detection)), -1, np.int32)
-    edges = np.searchsorted(turn[owner], np.arange(turn.max(initial=-1) + 2))
+    edges = np.searchsorted(turn[owner], np.arange(np.max(turn, initial=-1) + 2))
     for begin, stop in pairwise(edges.tolist()):
         part = slice(begin, stop)
         free = reach[:, part] & ~taken[:, :, truth[part]]  # (A, T, p)

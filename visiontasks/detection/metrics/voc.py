@@ -34,7 +34,7 @@ def voc_average_precision(results: Results, ranking: Ranking, pairs: Pairs) -> t
     edges = np.searchsorted(labels, np.arange(results.num_classes + 1))
     totals = np.bincount(results.true_labels[~ignored], minlength=results.num_classes)
     by_eleven, by_all = np.full(results.num_classes, np.nan), np.full(results.num_classes, np.nan)
-    for label in np.flatnonzero(totals):
+    for label in np.flatnonzero(totals).tolist():
         part = is_hit[edges[label] : edges[label + 1]]
         found = np.cumsum(part)
         precision = found / np.arange(1, len(part) + 1)

@@ -107,7 +107,7 @@ class ColourMasks:
         rows = max(1, BAND // max(1, colours.shape[1]))
         for top in range(0, len(mask), rows):
             index = table[_codes(colours[top : top + rows])]
-            if index.min() < 0:
+            if np.min(index) < 0:
                 raise DataError(self._describe_unknown(path, colours))
             mask[top : top + rows] = index
         return mask

@@ -33,7 +33,7 @@ def confusion_counts(truth: Mask, predicted: Mask, num_classes: int, name: str) 
             f"{name}: expected a prediction of the truth's size {truth.shape[0]}x{truth.shape[1]}, "
             f"found {'x'.join(map(str, predicted.shape))}; predict on the original pictures"
         )
-    if predicted.size and int(predicted.max()) >= num_classes:
+    if predicted.size and int(np.max(predicted)) >= num_classes:
         predicted = _without_none(predicted, num_classes, name)
     columns = num_classes + 1
     table = np.zeros(TRUTHS * columns, dtype=np.int64)

@@ -13,9 +13,10 @@ import pytest
 
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import ClassificationConfig, DataConfig, LossConfig
-from visiontasks.classification.datasets import class_weights, data_root, open_source, sample_weights
-from visiontasks.classification.datasets.selection import held_out
+from visiontasks.classification.datasets import class_weights, open_source, sample_weights
 from visiontasks.errors import DataError
+from visiontasks.io.location import data_root
+from visiontasks.splits import held_out
 
 
 def add_pictures(folder, count, *, suffix=".png", start=0):

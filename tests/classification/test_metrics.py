@@ -16,10 +16,10 @@ from visiontasks.classification.metrics.scores import (
     class_scores,
     confusion_matrix,
     interval,
-    mean_present,
 )
 from visiontasks.classification.types import Classification
 from visiontasks.errors import DataError
+from visiontasks.ops.means import mean_present
 from visiontasks.types import ImageInfo
 
 

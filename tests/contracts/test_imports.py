@@ -14,7 +14,7 @@ LAYERS = (  # a room may import from itself and from the layers above it in this
     {"types"},
     {"io", "ops", "drawing", "plots"},
     {"config"},
-    {"config_files"},
+    {"config_files", "splits"},
     {"backbones"},
     {"classification", "detection", "segmentation", "engine", "data", "explain"},
     {"tasks"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,24 @@ class Detections:
         return len(self.labels)
 
 
+class Tensors:
+    """A dataclass of nothing but tensors, which move together."""
+
+    __slots__ = ()
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> Self:
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        return self._moved(lambda tensor: tensor.pin_memory())
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> Self:
+        names = type(self).__dataclass_fields__  # type: ignore[attr-defined]
+        return type(self)(*(move(getattr(self, name)) for name in names))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class BoxTarget:
+class BoxTarget(Tensors):
     """The boxes of one picture that a network is trained on, in network pixels.
 
     boxes: (N, 4) float32 xyxy. labels: (N,) int64 class indices. No crowds, no empty boxes.
@@ -64,18 +80,9 @@ class BoxTarget:
     boxes: Tensor
     labels: Tensor
 
-    def to(self, device: Any, *, non_blocking: bool = False) -> BoxTarget:
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> BoxTarget:
-        return self._moved(lambda tensor: tensor.pin_memory())
-
-    def _moved(self, move: Callable[[Tensor], Tensor]) -> BoxTarget:
-        return BoxTarget(move(self.boxes), move(self.labels))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WindowTarget:
+class WindowTarget(Tensors):
     """What the windows of one picture show.
 
     labels: (W,) int64: a class index, K for background, IGNORED for windows that the loss leaves out.
@@ -84,15 +91,6 @@ class WindowTarget:
 
     labels: Tensor
     offsets: Tensor
-
-    def to(self, device: Any, *, non_blocking: bool = False) -> WindowTarget:
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> WindowTarget:
-        return self._moved(lambda tensor: tensor.pin_memory())
-
-    def _moved(self, move: Callable[[Tensor], Tensor]) -> WindowTarget:
-        return WindowTarget(move(self.labels), move(self.offsets))
 
 
 @dataclass(slots=True, eq=False)

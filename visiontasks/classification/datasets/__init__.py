@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import ClassMap, class_name
+from visiontasks.classes import ClassMap
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets.balance import class_weights, sample_weights
 from visiontasks.classification.datasets.csv_file import read_csv_file
@@ -19,10 +19,11 @@ from visiontasks.classification.datasets.labelled_images import LabelledImages, 
 from visiontasks.classification.datasets.selection import select
 from visiontasks.classification.datasets.tiny_imagenet import read_tiny_imagenet
 from visiontasks.errors import DataError, unknown_name
-from visiontasks.io.location import SHOWN, data_root, describe_folder
+from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
+from visiontasks.splits import defines_classes, find_split, ordered_classes, rename_classes
 
-__all__ = ["FORMATS", "LabelledImages", "class_weights", "data_root", "open_source", "sample_weights"]
+__all__ = ["FORMATS", "LabelledImages", "class_weights", "open_source", "sample_weights"]
 
 FORMATS: Final[dict[str, Callable[[Path, str, Ledger], Listing]]] = {  # (root, split's path below it, ledger)
     "folder": read_folder,
@@ -48,47 +49,26 @@ def open_source(
         DataError: no such split; a fault of its files (see the adapters); a class that `classes` does not
             have; a training split without pictures of a class.
     """
-    root, ledger = data_root(config.root), Ledger(strict)
-    held_out = split == "val" and config.val is None and config.holdout > 0
-    location = config.train if held_out else getattr(config, split)
-    if location is None:
-        keep = ", or data.holdout" if split == "val" else ""
-        raise DataError(
-            f"expected a {split} split, found data.{split}: null; set data.{split}{keep} "
-            f"({describe_folder(root)})"
-        )
-    listing = FORMATS[config.format](root, location, ledger)
-    if held_out or split == "train":
+    place, ledger = find_split(config, split), Ledger(strict)
+    listing = FORMATS[config.format](place.root, place.location, ledger)
+    if place.part is not None or split == "train":
         listing = select(listing, config, split)
     defines = split == "train" and classes is None  # the split that says which classes there are
-    found = _named(listing.classes, config, complete=defines)
-    wanted = classes or _training_classes(config, root, split, found)
-    index = _join(found, wanted, listing, f"{root / location}", complete=defines)
+    found = rename_classes(listing.classes, config, complete=defines)
+    wanted = classes or _training_classes(config, place.root, split, found)
+    index = _join(found, wanted, listing, place.where, complete=defines)
     return LabelledImages.open(
-        root, wanted, listing.paths, index[listing.labels], ledger=ledger, max_pixels=config.max_pixels
+        place.root, wanted, listing.paths, index[listing.labels], ledger=ledger, max_pixels=config.max_pixels
     )
-
-
-def _named(found: ClassMap, config: DataConfig, *, complete: bool) -> ClassMap:
-    """The classes of a data set under the config's names for them; `complete`: each must be there."""
-    if not isinstance(config.classes, dict):
-        return found
-    mapping = {class_name(old): class_name(new) for old, new in config.classes.items()}
-    if absent := [old for old in mapping if not complete and old not in found.names]:
-        _log.warning("renamed classes that this split does not have: %s", ", ".join(absent[:SHOWN]))
-    return found.renamed({old: new for old, new in mapping.items() if complete or old in found.names})
 
 
 def _training_classes(config: DataConfig, root: Path, split: str, found: ClassMap) -> ClassMap:
     """The classes in the order that indices mean: the config's, else the training split's."""
-    if isinstance(config.classes, tuple):
-        names = tuple(class_name(name) for name in config.classes)
-        file_ids = dict(zip(found.names, found.file_ids, strict=False))
-        is_known = all(name in file_ids for name in names)
-        return ClassMap(names, tuple(file_ids[name] for name in names) if is_known else ())
-    if split == "train" or config.train is None or (split == "val" and config.val is None):
-        return found
-    return _named(FORMATS[config.format](root, config.train, Ledger()).classes, config, complete=True)
+    ordered = ordered_classes(found, config)
+    if ordered is not None or defines_classes(config, split):
+        return ordered or found
+    assert config.train is not None
+    return rename_classes(FORMATS[config.format](root, config.train, Ledger()).classes, config, complete=True)
 
 
 def _join(

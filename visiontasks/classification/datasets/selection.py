@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets.labelled_images import Listing
 from visiontasks.io.listing import hashes
+from visiontasks.splits import held_out
 
 
 def select(listing: Listing, config: DataConfig, split: str) -> Listing:
@@ -27,18 +28,6 @@ def select(listing: Listing, config: DataConfig, split: str) -> Listing:
         ranks, _ = ranks_in_class(paths, labels, f"per_class {config.seed}")
         places = places[ranks < config.per_class]
     return listing if len(places) == len(listing.paths) else listing.chosen(places)
-
-
-def held_out(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Pictures of each class that validate: the nearest number to share * count, at least 1, but never all.
-
-    Args:
-        counts: (K,) pictures a class.
-        share: in (0, 1).
-    """
-    nearest = np.floor(share * counts + 0.5).astype(np.int64)
-    kept: NDArray[np.int64] = np.minimum(np.maximum(nearest, 1), np.maximum(counts - 1, 0))
-    return kept
 
 
 def ranks_in_class(

@@ -13,6 +13,7 @@ from visiontasks.classes import ClassMap, join_classes
 from visiontasks.classification.metrics import scores
 from visiontasks.classification.types import Classification
 from visiontasks.errors import DataError
+from visiontasks.ops.means import mean_present
 from visiontasks.types import ImageInfo
 
 TOP = 5
@@ -101,11 +102,11 @@ class ClassificationEvaluator:
         numbers = {
             "top1": _mean(correct),
             "top5": self._top5(rows),
-            "macro_F1": float(scores.mean_present(f1)),
+            "macro_F1": float(mean_present(f1)),
         }
         numbers = self._with_intervals(numbers, matrix, unpredicted)
-        numbers["macro_precision"] = float(scores.mean_present(precision))
-        numbers["macro_recall"] = float(scores.mean_present(recall))
+        numbers["macro_precision"] = float(mean_present(precision))
+        numbers["macro_recall"] = float(mean_present(recall))
         numbers["ECE"] = scores.expected_calibration_error(rows["confidence"].astype(np.float64), correct)
         numbers["log_loss"] = scores.log_loss(rows["truth_probability"].astype(np.float64))
         for name, values in (("precision", precision), ("recall", recall), ("F1", f1)):

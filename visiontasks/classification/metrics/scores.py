@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from visiontasks.ops.means import mean_present
+
 CALIBRATION_BINS = 15
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)  # a certain miss costs 15.9 nats, not infinity
 RESAMPLES = 1000
@@ -45,15 +47,6 @@ def class_scores(hits: Ints, truths: Ints, predicted: Ints) -> tuple[Floats, Flo
         return result
 
     return ratio(hits, predicted), ratio(hits, truths), ratio(2 * hits, truths + predicted)
-
-
-def mean_present(values: Floats) -> Floats:
-    """Mean over the last axis without nan; nan where nothing is left. (..., K) -> (...)."""
-    present = ~np.isnan(values)
-    count = present.sum(axis=-1)
-    total = np.where(present, values, 0.0).sum(axis=-1)
-    means: Floats = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
-    return means
 
 
 def log_loss(truth_probabilities: Floats) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from visiontasks.classes import ClassMap, class_name
+from visiontasks.classes import ClassMap
 from visiontasks.detection.config import DataConfig
 from visiontasks.detection.datasets.coco import read_coco
 from visiontasks.detection.datasets.crops import read_crops
@@ -21,11 +21,17 @@ from visiontasks.detection.datasets.packing import BACKGROUND, Found, take_pictu
 from visiontasks.detection.datasets.repair import repair_boxes, warn_if_outside
 from visiontasks.detection.datasets.voc import read_voc
 from visiontasks.detection.datasets.yolo import read_yolo
-from visiontasks.detection.types import Flags, Ints
+from visiontasks.detection.types import Ints
 from visiontasks.errors import DataError, unknown_name
-from visiontasks.io.listing import ranks
-from visiontasks.io.location import SHOWN, data_root, describe_folder
+from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
+from visiontasks.splits import (
+    defines_classes,
+    find_split,
+    ordered_classes,
+    places_in_part,
+    rename_classes,
+)
 
 __all__ = ["FORMATS", "LabelledBoxes", "open_source"]
 
@@ -60,19 +66,12 @@ def open_source(
         DataError: no such split; a fault of its files (see the adapters); a class that `classes` does not
             have; a class of the config without boxes to train on.
     """
-    root, ledger = data_root(config.root), Ledger(strict)
-    held_out = split == "val" and config.val is None and config.holdout > 0
-    location = config.train if held_out else getattr(config, split)
-    if location is None:
-        keep = ", or data.holdout" if split == "val" else ""
-        raise DataError(
-            f"expected a {split} split, found data.{split}: null; set data.{split}{keep} "
-            f"({describe_folder(root)})"
-        )
-    found, where = _read(config, root, location, ledger), f"{root / location}"
-    if config.holdout > 0 and (held_out or split == "train"):
-        kept = _held_out(found.annotations.files, config) == held_out
-        found = replace(found, annotations=take_pictures(found.annotations, np.flatnonzero(kept)))
+    place, ledger = find_split(config, split), Ledger(strict)
+    root, where = place.root, place.where
+    found = _read(config, root, place.location, ledger)
+    if place.part is not None:
+        kept = places_in_part(found.annotations.files, config, place.part)
+        found = replace(found, annotations=take_pictures(found.annotations, kept))
     defines = split == "train" and classes is None  # the split that says which classes there are
     found = _named(found, config, where, complete=defines)
     wanted = classes or _training_classes(config, root, split, found)
@@ -92,26 +91,12 @@ def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Foun
     return join_lists([reader(root, part.strip(), config, ledger) for part in location.split("+")], ledger)
 
 
-def _held_out(files: Sequence[str], config: DataConfig) -> Flags:
-    """Which pictures validate (N,): the nearest number to the share, at least one, never all.
-
-    The choice depends on the pictures' paths and the seed alone.
-    """
-    count = min(max(round(config.holdout * len(files)), 1), len(files) - 1)
-    return ranks(files, f"holdout {config.seed}") < count
-
-
 def _named(found: Found, config: DataConfig, where: str, *, complete: bool) -> Found:
     """The data under the config's names for its classes; `complete`: each of these must be there.
 
     The name of the background is reserved: without boxes it is left out, as some programs list it.
     """
-    classes = found.classes
-    if isinstance(config.classes, dict):
-        mapping = {class_name(old): class_name(new) for old, new in config.classes.items()}
-        classes = classes.renamed(
-            {old: new for old, new in mapping.items() if complete or old in classes.names}
-        )
+    classes = rename_classes(found.classes, config, complete=complete)
     if BACKGROUND not in classes.names:
         return replace(found, classes=classes)
     index = classes.index(BACKGROUND)
@@ -131,13 +116,10 @@ def _named(found: Found, config: DataConfig, where: str, *, complete: bool) -> F
 
 def _training_classes(config: DataConfig, root: Path, split: str, found: Found) -> ClassMap:
     """The classes in the order that indices mean: the config's, else the training split's."""
-    if isinstance(config.classes, tuple):
-        names = tuple(class_name(name) for name in config.classes)
-        file_ids = dict(zip(found.classes.names, found.classes.file_ids, strict=False))
-        is_known = all(name in file_ids for name in names)
-        return ClassMap(names, tuple(file_ids[name] for name in names) if is_known else ())
-    if split == "train" or config.train is None or (split == "val" and config.val is None):
-        return found.classes
+    ordered = ordered_classes(found.classes, config)
+    if ordered is not None or defines_classes(config, split):
+        return ordered or found.classes
+    assert config.train is not None
     training = _read(config, root, config.train, Ledger())
     return _named(training, config, f"{root / config.train}", complete=True).classes
 

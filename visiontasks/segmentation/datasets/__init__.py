@@ -10,10 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import MAX_CLASSES_IN_MASK, ClassMap, class_name
+from visiontasks.classes import MAX_CLASSES_IN_MASK, ClassMap
 from visiontasks.errors import DataError, unknown_name
-from visiontasks.io.listing import ranks
-from visiontasks.io.location import SHOWN, data_root, describe_folder
+from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
 from visiontasks.segmentation.config import DataConfig
 from visiontasks.segmentation.datasets.cityscapes import read_cityscapes
@@ -22,6 +21,7 @@ from visiontasks.segmentation.datasets.folders import read_folders
 from visiontasks.segmentation.datasets.labelled_masks import LabelledMasks, Listing
 from visiontasks.segmentation.datasets.list_file import read_list_file
 from visiontasks.segmentation.datasets.voc import read_voc
+from visiontasks.splits import find_split, ordered_classes, places_in_part, rename_classes
 
 __all__ = ["FORMATS", "LabelledMasks", "open_source"]
 
@@ -54,23 +54,15 @@ def open_source(
         DataError: no such split; a fault of its files (see the adapters); a class that `classes` does not
             have, or (of a split that says which classes there are) one too many there.
     """
-    root, ledger = data_root(config.root), Ledger(strict)
-    held_out = split == "val" and config.val is None and config.holdout > 0
-    location = config.train if held_out else getattr(config, split)
-    if location is None:
-        keep = ", or data.holdout" if split == "val" else ""
-        raise DataError(
-            f"expected a {split} split, found data.{split}: null; set data.{split}{keep} "
-            f"({describe_folder(root)})"
-        )
-    listing = _read(config, root, location, ledger)
-    if config.holdout > 0 and split != "test":
-        listing = _hold_out(listing, config, split)
+    place, ledger = find_split(config, split), Ledger(strict)
+    listing = _read(config, place.root, place.location, ledger)
+    if place.part is not None:
+        listing = listing.chosen(places_in_part(listing.images, config, place.part))
     defines = split == "train" and classes is None
-    found = _named(listing.classes, config)
-    wanted = classes or _ordered(found, config)
-    index = _join(found, wanted, f"{root / location}", complete=defines)
-    return LabelledMasks.open(root, wanted, listing, index, ledger=ledger, max_pixels=config.max_pixels)
+    found = rename_classes(listing.classes, config, complete=True)
+    wanted = classes or ordered_classes(found, config) or found
+    index = _join(found, wanted, place.where, complete=defines)
+    return LabelledMasks.open(place.root, wanted, listing, index, ledger=ledger, max_pixels=config.max_pixels)
 
 
 def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Listing:
@@ -92,31 +84,6 @@ def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> List
     if len(first.classes) > MAX_CLASSES_IN_MASK:
         raise DataError(f"{root}: expected at most {MAX_CLASSES_IN_MASK} classes, found {len(first.classes)}")
     return Listing(first.classes, images, truth)
-
-
-def _hold_out(listing: Listing, config: DataConfig, split: str) -> Listing:
-    """The part of the training pictures that belongs to `split`; at least one validates, never all."""
-    count = len(listing.images)
-    kept = min(max(1, int(config.holdout * count + 0.5)), count - 1)
-    validates = ranks(listing.images, f"holdout {config.seed}") < kept
-    return listing.chosen(np.flatnonzero(validates == (split == "val")))
-
-
-def _named(found: ClassMap, config: DataConfig) -> ClassMap:
-    """The classes of a data set under the config's names for them."""
-    if not isinstance(config.classes, dict):
-        return found
-    return found.renamed({class_name(old): class_name(new) for old, new in config.classes.items()})
-
-
-def _ordered(found: ClassMap, config: DataConfig) -> ClassMap:
-    """The classes in the order of the config, else of the data set."""
-    if not isinstance(config.classes, tuple):
-        return found
-    names = tuple(class_name(name) for name in config.classes)
-    file_ids = dict(zip(found.names, found.file_ids, strict=True))
-    is_known = all(name in file_ids for name in names)
-    return ClassMap(names, tuple(file_ids[name] for name in names) if is_known else ())
 
 
 def _join(found: ClassMap, wanted: ClassMap, where: str, *, complete: bool) -> NDArray[np.int64]:

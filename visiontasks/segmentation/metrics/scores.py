@@ -7,6 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from visiontasks.ops.means import mean_present
+
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # percentiles
 KINDS = 6  # hits, truth, predicted; then the same near contours
@@ -57,15 +59,6 @@ def summary(counts: Ints) -> dict[str, Floats]:
 def _ratio(part: Ints | Floats, whole: Ints, absent: NDArray[np.bool_]) -> Floats:
     result: Floats = np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole != 0)
     return np.where(absent, np.nan, result)
-
-
-def mean_present(values: Floats) -> Floats:
-    """Mean over the last axis without nan; nan where nothing is left. (..., K) -> (...)."""
-    present = ~np.isnan(values)
-    count = present.sum(axis=-1)
-    total = np.where(present, values, 0.0).sum(axis=-1)
-    means: Floats = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
-    return means
 
 
 def resample_weights(image_id: str) -> Ints:

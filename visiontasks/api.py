@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from visiontasks.config_files import flatten, override, parse_config, read_config, section_model
 from visiontasks.errors import ConfigError, UsageError
 from visiontasks.io.files import read_yaml
+from visiontasks.ledger import Ledger
 from visiontasks.model import Model, load
 from visiontasks.tasks import load_task
 from visiontasks.types import Task
@@ -179,7 +180,8 @@ def measure(
     if out is not None:
         make_result_folder(Path(out))
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
-    source = task.open_source(_data_section(model, data, map_class or {}), split, strict, opened.classes)
+    section = _data_section(model, data, map_class or {})
+    source = task.open_source(section, split, Ledger(strict), opened.classes)
     report.line(f"{model.name} on {split}: {len(source)} pictures, {opened.setting.device}")
     setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
     with stop_signals() as stop, run_faults("lower --batch-size"):

@@ -1,14 +1,16 @@
-"""What was skipped, dropped or repaired: counted and listed, never silent (design promise 1)."""
+"""What was skipped, dropped or repaired, and what is wrong: counted and listed, never silent."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from visiontasks.errors import DataError
 
 Action = Literal["skipped", "dropped", "repaired"]
+
+MOST_FAULTS: Final = 1000  # that a ledger keeps; the others are counted
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,15 +27,28 @@ class Entry:
         return f"{self.action} {where}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A record that cannot be used, and why: the message of the error that it is where none are collected."""
+
+    message: str
+    file: str
+    record: str = ""
+
+
 @dataclass(slots=True)
 class Ledger:
     """Collects entries. With `strict`, the first entry is raised as a `DataError` instead of being recorded.
 
     `entries` keeps the order of arrival and holds each entry once, however many epochs meet it.
+    With `collects`, faults are kept too, instead of being raised: the first `MOST_FAULTS` of `num_faults`.
     """
 
     strict: bool = False
+    collects: bool = False
     entries: dict[Entry, None] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    num_faults: int = 0
 
     def add(self, action: Action, file: object, reason: str, record: object = "") -> None:
         """Record one deviation. Raises: DataError when strict."""
@@ -41,6 +56,17 @@ class Ledger:
         if self.strict:
             raise DataError(f"{entry} (--strict: nothing may be skipped or repaired)")
         self.entries[entry] = None
+
+    def fault(self, error: DataError, file: object, record: object = "") -> None:
+        """A record that cannot be used: `error` is raised; or kept, and the reader goes on without it.
+
+        Raises: `error`, unless the ledger collects faults.
+        """
+        if not self.collects:
+            raise error
+        self.num_faults += 1
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(Fault(str(error), str(file), str(record)))
 
     def extend(self, entries: list[Entry]) -> None:
         """Take over entries that another process collected."""

@@ -20,6 +20,8 @@ from visiontasks.ledger import Ledger
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from visiontasks.data_tools import DataTools
+
 T = TypeVar("T")  # a task's ground truth in original pixels: an int, boxes with labels, a mask
 P = TypeVar("P")  # a task's prediction in original pixels
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -126,6 +128,7 @@ class Transform(Protocol[T]):
 class Source(Protocol[T]):
     """A data set, opened: what an adapter returns.
 
+    root: the data's folder. files: the path of each picture below it, with forward slashes.
     fingerprint: hash of the pictures' names, their labels and the class names; resuming compares it.
     ledger: what was skipped, dropped or repaired while reading.
     `source[i]` raises ImageError for a picture that cannot be read, DataError for a label that is wrong.
@@ -135,6 +138,10 @@ class Source(Protocol[T]):
     fingerprint: str
     ledger: Ledger
 
+    @property
+    def root(self) -> Path: ...
+    @property
+    def files(self) -> Sequence[str]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample[T]: ...
 
@@ -236,8 +243,9 @@ class Task(Generic[T, P]):
     batch_size: pictures a step when a model is measured, unless the user says otherwise.
     decode_options: the default operating point of a prediction: {name: value}.
     evaluate_options: what of it an evaluation replaces, whatever a file stores (a low threshold).
-    open_source(data, split, strict, classes): opens `split` ("train", "val", "test") of a data section; with
-        `classes` its names must be the same ones, and indices are those of `classes`.
+    open_source(data, split, ledger, classes): opens `split` ("train", "val", "test") of a data section; with
+        `classes` its names must be the same ones, and indices are those of `classes`. A ledger that collects
+        faults gets all of them, and the source has what is sound.
     build_transform(input, augment, classes, memory): `augment` None: evaluation and prediction
         (deterministic). memory: the latest result of `refresh`, in training; else None.
     collate: examples -> batch.
@@ -260,6 +268,7 @@ class Task(Generic[T, P]):
         training pictures and returns what the next epochs' transform shall know (tensors and strings: it is
         part of the run's state), or None where nothing changes.
     stitcher(network, size, options, classes): joins the tiles of a picture of `size` (height, width).
+    data: what the commands of `visiontasks data` ask of the task.
     """
 
     name: str
@@ -269,7 +278,7 @@ class Task(Generic[T, P]):
     batch_size: int
     decode_options: Mapping[str, float]
     evaluate_options: Mapping[str, float]
-    open_source: Callable[[Any, str, bool, ClassMap | None], Source[T]]
+    open_source: Callable[[Any, str, Ledger, ClassMap | None], Source[T]]
     build_transform: Callable[[Any, Any | None, ClassMap, Any | None], Transform[T]]
     collate: Callable[[Sequence[Example[T]]], Batch]
     build_model: Callable[[Any, ClassMap, Any | None, Any | None], nn.Module]
@@ -286,3 +295,4 @@ class Task(Generic[T, P]):
     convert: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]] | None = None
     refresh: Callable[[Any, int, Any | None, Infer], Any | None] | None = None
     stitcher: Callable[[Any, tuple[int, int], Mapping[str, float], ClassMap], Stitcher[P]] | None = None
+    data: DataTools[T] | None = None

@@ -16,6 +16,7 @@ from visiontasks.classification.config import ClassificationConfig, DataConfig, 
 from visiontasks.classification.datasets import class_weights, open_source, sample_weights
 from visiontasks.errors import DataError
 from visiontasks.io.location import data_root
+from visiontasks.ledger import Ledger
 from visiontasks.splits import held_out
 
 
@@ -40,13 +41,13 @@ def config_of(root, **values):
 
 
 def ids_of(source):
-    return [source.paths[i] for i in range(len(source))]
+    return [source.files[i] for i in range(len(source))]
 
 
 def test_a_split_of_fewer_classes_has_the_training_splits_indices(root, caplog):
     (root / "test" / "cat").rename(root / "test" / "eel")
     with caplog.at_level(logging.WARNING):
-        source = open_source(config_of(root), "test", False)
+        source = open_source(config_of(root), "test", Ledger())
     assert source.classes.names == ("cat", "dog", "eel")
     assert source.labels.tolist() == [1, 2, 2, 2]
     assert "no pictures of 1 of 3 classes: cat" in caplog.text
@@ -55,38 +56,38 @@ def test_a_split_of_fewer_classes_has_the_training_splits_indices(root, caplog):
 def test_a_class_that_training_does_not_have_is_an_error_with_its_picture(root):
     (root / "test" / "cat").rename(root / "test" / "catt")
     with pytest.raises(DataError) as caught:
-        open_source(config_of(root), "test", False)
+        open_source(config_of(root), "test", Ledger())
     message = str(caught.value)
     assert f"{root / 'test'} (test/catt/000.png): unknown class 'catt'; did you mean 'cat'?" in message
     assert "without pictures: cat, eel; rename it with data.classes: {old: new}" in message
 
 
 def test_the_classes_of_a_model_decide_the_indices(root):
-    source = open_source(config_of(root, train=None), "test", False, ClassMap(("dog", "emu", "cat")))
+    source = open_source(config_of(root, train=None), "test", Ledger(), ClassMap(("dog", "emu", "cat")))
     assert source.labels.tolist() == [2, 2, 2, 0]
     with pytest.raises(DataError, match=r"unknown class 'dog'; choices: bird, cat; without pictures: bird"):
-        open_source(config_of(root, train=None), "test", False, ClassMap(("bird", "cat")))
+        open_source(config_of(root, train=None), "test", Ledger(), ClassMap(("bird", "cat")))
 
 
 def test_a_model_may_know_more_classes_than_the_pictures_show(root):
     classes = ClassMap(("ape", "cat", "dog", "eel"))
-    assert set(open_source(config_of(root), "train", False, classes).labels) == {1, 2, 3}
+    assert set(open_source(config_of(root), "train", Ledger(), classes).labels) == {1, 2, 3}
 
 
 def test_a_split_alone_has_its_own_classes(root):
-    assert open_source(config_of(root, train=None), "test", False).classes.names == ("cat", "dog")
+    assert open_source(config_of(root, train=None), "test", Ledger()).classes.names == ("cat", "dog")
 
 
 def test_the_config_can_order_the_classes(root):
     config = config_of(root, classes=["eel", "cat", "dog"])
-    assert np.bincount(open_source(config, "train", False).labels).tolist() == [2, 12, 6]
-    assert open_source(config, "test", False).labels.tolist() == [1, 1, 1, 2]
+    assert np.bincount(open_source(config, "train", Ledger()).labels).tolist() == [2, 12, 6]
+    assert open_source(config, "test", Ledger()).labels.tolist() == [1, 1, 1, 2]
 
 
 def test_the_config_can_rename_classes(root):
     config = config_of(root, classes={"cat": "moggy", "eel": "anguilla"})
-    assert open_source(config, "train", False).classes.names == ("moggy", "dog", "anguilla")
-    assert open_source(config, "test", False).labels.tolist() == [0, 0, 0, 1]  # without an eel
+    assert open_source(config, "train", Ledger()).classes.names == ("moggy", "dog", "anguilla")
+    assert open_source(config, "test", Ledger()).labels.tolist() == [0, 0, 0, 1]  # without an eel
 
 
 RENAMING_FAULTS = {
@@ -101,18 +102,18 @@ RENAMING_FAULTS = {
 def test_a_list_of_classes_must_fit_the_data(root, case):
     classes, message = RENAMING_FAULTS[case]
     with pytest.raises(DataError, match=message):
-        open_source(config_of(root, classes=classes), "train", False)
+        open_source(config_of(root, classes=classes), "train", Ledger())
 
 
 def test_class_names_are_compared_in_one_form(root):
     (root / "train" / "cat").rename(root / "train" / "cafe\u0301")  # as macOS writes it
     (root / "test" / "cat").rename(root / "test" / "caf\u00e9")
-    assert open_source(config_of(root), "train", False).classes.names == ("caf\u00e9", "dog", "eel")
-    assert open_source(config_of(root, classes=["caf\u00e9", "dog", "eel"]), "test", False).labels[0] == 0
+    assert open_source(config_of(root), "train", Ledger()).classes.names == ("caf\u00e9", "dog", "eel")
+    assert open_source(config_of(root, classes=["caf\u00e9", "dog", "eel"]), "test", Ledger()).labels[0] == 0
 
 
 def test_a_sample_is_its_picture_label_and_path(root):
-    source = open_source(config_of(root), "test", False)
+    source = open_source(config_of(root), "test", Ledger())
     sample = source[3]
     assert (sample.target, sample.image_id) == (1, "test/dog/000.png")
     assert sample.image.shape == (4, 6, 3)
@@ -123,18 +124,18 @@ def test_a_sample_is_its_picture_label_and_path(root):
 
 def test_holdout_keeps_a_share_of_each_class(root):
     config = config_of(root, holdout=0.25)
-    train, val = (open_source(config, split, False) for split in ("train", "val"))
+    train, val = (open_source(config, split, Ledger()) for split in ("train", "val"))
     assert np.bincount(val.labels).tolist() == [3, 2, 1]
     assert np.bincount(train.labels).tolist() == [9, 4, 1]
-    assert sorted(ids_of(train) + ids_of(val)) == ids_of(open_source(config_of(root), "train", False))
+    assert sorted(ids_of(train) + ids_of(val)) == ids_of(open_source(config_of(root), "train", Ledger()))
     assert train.fingerprint != val.fingerprint
 
 
 def test_holdout_depends_on_a_pictures_path_and_the_seed_alone(root):
-    before = ids_of(open_source(config_of(root, holdout=0.5), "val", False))
-    assert before != ids_of(open_source(config_of(root, holdout=0.5, seed=1), "val", False))
+    before = ids_of(open_source(config_of(root, holdout=0.5), "val", Ledger()))
+    assert before != ids_of(open_source(config_of(root, holdout=0.5, seed=1), "val", Ledger()))
     add_pictures(root / "train" / "yak", 4)
-    after = ids_of(open_source(config_of(root, holdout=0.5), "val", False))
+    after = ids_of(open_source(config_of(root, holdout=0.5), "val", Ledger()))
     assert [path for path in after if "yak" not in path] == before
 
 
@@ -147,40 +148,40 @@ def test_holdout_leaves_something_to_train_and_to_validate(count, share, kept):
 
 def test_per_class_takes_so_many_training_pictures(root):
     config = config_of(root, per_class=3, holdout=0.25)
-    train = open_source(config, "train", False)
+    train = open_source(config, "train", Ledger())
     assert np.bincount(train.labels).tolist() == [3, 3, 1]
-    assert len(open_source(config, "val", False)) == 6
-    more = open_source(config_of(root, per_class=4, holdout=0.25), "train", False)
+    assert len(open_source(config, "val", Ledger())) == 6
+    more = open_source(config_of(root, per_class=4, holdout=0.25), "train", Ledger())
     assert set(ids_of(train)) < set(ids_of(more))
-    assert set(ids_of(train)).isdisjoint(ids_of(open_source(config, "val", False)))
-    assert len(open_source(config, "test", False)) == 4
+    assert set(ids_of(train)).isdisjoint(ids_of(open_source(config, "val", Ledger())))
+    assert len(open_source(config, "test", Ledger())) == 4
 
 
 def test_the_fingerprint_follows_the_data(root):
     config = config_of(root)
-    first = open_source(config, "train", False).fingerprint
-    assert open_source(config, "train", False).fingerprint == first
-    assert open_source(config_of(root, classes=["dog", "cat", "eel"]), "train", False).fingerprint != first
-    assert open_source(config_of(root, classes={"cat": "cow"}), "train", False).fingerprint != first
+    first = open_source(config, "train", Ledger()).fingerprint
+    assert open_source(config, "train", Ledger()).fingerprint == first
+    assert open_source(config_of(root, classes=["dog", "cat", "eel"]), "train", Ledger()).fingerprint != first
+    assert open_source(config_of(root, classes={"cat": "cow"}), "train", Ledger()).fingerprint != first
     (root / "train/cat/000.png").rename(root / "train/cat/x.png")
-    renamed = open_source(config, "train", False).fingerprint
+    renamed = open_source(config, "train", Ledger()).fingerprint
     (root / "train/cat/x.png").rename(root / "train/dog/x.png")
-    relabelled = open_source(config, "train", False).fingerprint
+    relabelled = open_source(config, "train", Ledger()).fingerprint
     with (root / "train/dog/x.png").open("ab") as file:
         file.write(b"\0")
-    assert len({first, renamed, relabelled, open_source(config, "train", False).fingerprint}) == 4
+    assert len({first, renamed, relabelled, open_source(config, "train", Ledger()).fingerprint}) == 4
 
 
 def test_a_source_travels_to_other_processes(root):
-    source = open_source(config_of(root), "test", False)
+    source = open_source(config_of(root), "test", Ledger())
     copy = pickle.loads(pickle.dumps(source))
     assert ids_of(copy) == ids_of(source)
     assert np.array_equal(copy[2].image, source[2].image)
-    assert len(pickle.dumps(open_source(config_of(root), "train", False))) < 3000
+    assert len(pickle.dumps(open_source(config_of(root), "train", Ledger()))) < 3000
 
 
 def test_an_index_beyond_the_pictures_is_refused(root):
-    source = open_source(config_of(root), "test", False)
+    source = open_source(config_of(root), "test", Ledger())
     for index in (-1, 4):
         with pytest.raises(IndexError):
             source[index]
@@ -190,8 +191,9 @@ PRINT_CLASSES = """
 import json, sys
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets import open_source
+from visiontasks.ledger import Ledger
 for config in json.loads(sys.argv[1]):
-    source = open_source(DataConfig(**config), "train", False)
+    source = open_source(DataConfig(**config), "train", Ledger())
     print(source.classes.names, source.fingerprint)
 assert "torch" not in sys.modules
 """
@@ -264,13 +266,13 @@ LOCATION_FAULTS = {
 def test_a_wrong_location_says_what_is_there(root, case):
     values, split, message = LOCATION_FAULTS[case]
     with pytest.raises(DataError) as caught:
-        open_source(config_of(root, **values), split, False)
+        open_source(config_of(root, **values), split, Ledger())
     assert message.replace("ROOT", str(root)) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_balanced_sampling_gives_each_class_the_same_chance(root):
-    source = open_source(config_of(root), "train", False)
+    source = open_source(config_of(root), "train", Ledger())
     values = {"name": "run", "data": {"root": str(root)}, "sampling": "balanced"}
     chances = sample_weights(ClassificationConfig.model_validate(values), source)
     assert chances.sum() == pytest.approx(1)
@@ -280,7 +282,7 @@ def test_balanced_sampling_gives_each_class_the_same_chance(root):
 
 
 def test_class_weights(root):
-    source = open_source(config_of(root), "train", False)
+    source = open_source(config_of(root), "train", Ledger())
     assert class_weights(LossConfig(), source) is None
     balanced = class_weights(LossConfig(class_weights="balanced"), source)
     assert balanced == pytest.approx([20 / 3 / 12, 20 / 3 / 6, 20 / 3 / 2])

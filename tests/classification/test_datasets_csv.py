@@ -5,6 +5,7 @@ import pytest
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets import open_source
 from visiontasks.errors import DataError, ImageError
+from visiontasks.ledger import Ledger
 
 from .test_datasets import add_pictures, ids_of
 
@@ -20,7 +21,7 @@ def root(tmp_path):
 def open_csv(root, text, strict=False, **values):
     (root / "train.csv").write_bytes(text.encode())
     config = DataConfig(root=str(root), format="csv", train="train.csv", **values)
-    return open_source(config, "train", strict)
+    return open_source(config, "train", Ledger(strict))
 
 
 @pytest.mark.parametrize(
@@ -128,4 +129,4 @@ def test_the_file_must_be_named_as_what_it_is(root):
     (root / "train.txt").write_text(ROWS)
     config = DataConfig(root=str(root), format="csv", train="train.txt")
     with pytest.raises(DataError, match=r"expected a file named \*\.csv, found 'train\.txt'"):
-        open_source(config, "train", False)
+        open_source(config, "train", Ledger())

@@ -5,12 +5,13 @@ import pytest
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets import open_source
 from visiontasks.errors import DataError, ImageError
+from visiontasks.ledger import Ledger
 
 from .test_datasets import add_pictures, ids_of
 
 
 def open_folder(root, strict=False, **values):
-    return open_source(DataConfig(root=str(root), train="train", **values), "train", strict)
+    return open_source(DataConfig(root=str(root), train="train", **values), "train", Ledger(strict))
 
 
 @pytest.fixture
@@ -35,16 +36,16 @@ def test_pictures_may_lie_deeper(train):
 
 
 def test_the_root_itself_may_hold_the_classes(train):
-    source = open_source(DataConfig(root=str(train), train=".", holdout=0.5), "val", False)
+    source = open_source(DataConfig(root=str(train), train=".", holdout=0.5), "val", Ledger())
     assert source.classes.names == ("cat", "dog")
-    assert source.paths[0] in ("cat/000.png", "cat/001.png")
+    assert source.files[0] in ("cat/000.png", "cat/001.png")
     assert source[0].target == 0
 
 
 @pytest.mark.parametrize("location", ["train/", "./train", "train//"])
 def test_ids_do_not_depend_on_how_the_split_is_written(train, location):
     config = DataConfig(root=str(train.parent), train=location)
-    assert ids_of(open_source(config, "train", False))[0] == "train/cat/000.png"
+    assert ids_of(open_source(config, "train", Ledger()))[0] == "train/cat/000.png"
 
 
 def test_hidden_files_and_folders_are_no_part_of_the_data(train):
@@ -104,7 +105,7 @@ def test_a_split_without_folders_says_what_there_is(tmp_path):
 def test_splits_are_not_taken_for_classes(train):
     add_pictures(train.parent / "val" / "cat", 1)
     with pytest.raises(DataError, match=r"found splits \(train, val\); name them .* data\.train: train"):
-        open_source(DataConfig(root=str(train.parent), train="."), "train", False)
+        open_source(DataConfig(root=str(train.parent), train="."), "train", Ledger())
 
 
 def test_a_picture_that_cannot_be_read_is_an_image_error(train):

@@ -5,6 +5,7 @@ from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets import open_source
 from visiontasks.classification.datasets.tiny_imagenet import readable_names
 from visiontasks.errors import DataError
+from visiontasks.ledger import Ledger
 
 from .test_datasets import add_pictures, ids_of
 
@@ -31,7 +32,7 @@ def root(tmp_path):
 
 def open_split(root, split, strict=False, **values):
     config = DataConfig.model_validate({"root": str(root), "format": "tiny-imagenet", **values})
-    return open_source(config, split, strict)
+    return open_source(config, split, Ledger(strict))
 
 
 def test_training_pictures(root):
@@ -93,7 +94,7 @@ def test_a_class_that_a_model_does_not_know_is_an_error_even_without_pictures(ro
     values = {"format": "tiny-imagenet", "root": str(root)}
     known = ClassMap(("Egyptian cat", "crane (n03126707)"))
     with pytest.raises(DataError, match=r"val: unknown class 'crane \(n02012849\)'"):
-        open_source(DataConfig.model_validate(values), "val", False, known)
+        open_source(DataConfig.model_validate(values), "val", Ledger(), known)
 
 
 def test_a_class_without_a_name_keeps_its_wnid(root):

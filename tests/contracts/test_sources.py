@@ -40,6 +40,7 @@ from data_files import (
 
 from visiontasks.classes import ClassMap
 from visiontasks.errors import DataError, ImageError
+from visiontasks.ledger import Ledger
 from visiontasks.tasks import TASKS, load_task
 
 SCANNED = {  # these list folders; what texts say of paths decides nothing
@@ -55,10 +56,11 @@ SEEDS = 5
 READ_ALL = """
 import json, sys
 from visiontasks.tasks import load_task
+from visiontasks.ledger import Ledger
 for task, values in json.loads(sys.argv[1]):
     task = load_task(task)
     config = task.config.model_fields["data"].annotation.model_validate(values)
-    source = task.open_source(config, "train", True, None)
+    source = task.open_source(config, "train", Ledger(strict=True), None)
     print(source.classes.names, source.fingerprint, [source[i].image_id for i in range(len(source))])
 print("torch" in sys.modules)
 """
@@ -82,7 +84,7 @@ def values_of(case, root, truth=TRUTH):
 def open_values(case, values, *, strict=True, classes=None):
     task = load_task(case.partition("/")[0])
     config = task.config.model_fields["data"].annotation.model_validate(values)
-    return task.open_source(config, "train", strict, classes)
+    return task.open_source(config, "train", Ledger(strict), classes)
 
 
 def open_case(case, root, truth=TRUTH, *, classes=None):

@@ -17,6 +17,7 @@ from visiontasks.engine.device import choose_device
 from visiontasks.engine.model_files import setting_of
 from visiontasks.errors import UsageError
 from visiontasks.io.images import read_image
+from visiontasks.ledger import Ledger
 from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Sample
 
@@ -48,7 +49,7 @@ def run(drawn, tmp_path_factory):
 
 
 def network_and_batch(task, config, *, augment=None, split="val"):
-    source = task.open_source(config.data, split, False, None)
+    source = task.open_source(config.data, split, Ledger(), None)
     transform = task.build_transform(config.input, augment, source.classes, None)
     examples = [
         transform(source[i], np.random.default_rng(i), lambda j: source[j % len(source)])
@@ -159,7 +160,7 @@ def test_a_model_predicts_draws_and_writes_every_format(drawn, run, tmp_path, mo
     task, config, _ = drawn
     monkeypatch.chdir(tmp_path)
     model = api.load(run)
-    source = task.open_source(config.data, "test", False, None)
+    source = task.open_source(config.data, "test", Ledger(), None)
     image = source[0].image
     prediction = model(image)
     assert task.describe(prediction, model.classes)
@@ -207,7 +208,7 @@ def test_one_tile_that_shows_everything_predicts_the_same(drawn, run, tmp_path):
     if task.stitcher is None:
         pytest.skip("no tiles")
     model = api.load(run, precision="fp32")
-    image = task.open_source(config.data, "test", False, None)[0].image
+    image = task.open_source(config.data, "test", Ledger(), None)[0].image
     (tiled,) = model.stream([image], tile=max(image.shape))
     records = [task.record(p, model.classes, tmp_path, "x.png") for p in (model(image), tiled.prediction)]
     assert records[0] == records[1]

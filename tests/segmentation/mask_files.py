@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 
 from visiontasks.io.images import encode_mask
+from visiontasks.ledger import Ledger
 from visiontasks.segmentation.config import DataConfig
 from visiontasks.segmentation.datasets import open_source
 
@@ -56,8 +57,8 @@ def config_of(root, **values):
 
 
 def opened(root, split="train", *, strict=False, **values):
-    return open_source(config_of(root, **values), split, strict)
+    return open_source(config_of(root, **values), split, Ledger(strict))
 
 
 def ids_of(source):
-    return [source.images[i] for i in range(len(source))]
+    return [source.files[i] for i in range(len(source))]

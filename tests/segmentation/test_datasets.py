@@ -15,6 +15,7 @@ import pytest
 from visiontasks.api import _data_section
 from visiontasks.classes import ClassMap
 from visiontasks.errors import DataError, ImageError
+from visiontasks.ledger import Ledger
 from visiontasks.segmentation.config import DataConfig
 from visiontasks.segmentation.datasets import open_source
 from visiontasks.tasks import load_task
@@ -106,12 +107,14 @@ def test_names_come_from_classes_txt_or_the_list_of_classes(root):
 def test_the_indices_are_those_of_the_classes_asked_for(root):
     source = opened(root, ids=NAMES, strict=True)
     wanted = ClassMap(("car", "bike", "road", "sky"))
-    asked = open_source(config_of(root, ids=NAMES), "train", True, wanted)
+    asked = open_source(config_of(root, ids=NAMES), "train", Ledger(strict=True), wanted)
     assert asked.classes == wanted
     assert np.array_equal(asked[1].target, stripes(3, 2))
     assert asked.fingerprint != source.fingerprint
     with pytest.raises(DataError, match=r"unknown class 'car'; .*choices: cars, road, sky"):
-        open_source(config_of(root, ids=NAMES), "train", True, ClassMap(("sky", "road", "cars")))
+        open_source(
+            config_of(root, ids=NAMES), "train", Ledger(strict=True), ClassMap(("sky", "road", "cars"))
+        )
 
 
 NAMING_FAULTS = {
@@ -334,9 +337,9 @@ def test_map_class_keeps_the_names_of_masks_or_says_where_they_went(root, source
         with pytest.raises(
             DataError, match=r"found only data\.classes: \{old: new\} \(--map-class .*set data\.ids"
         ):
-            open_source(config, "test", False, classes)
+            open_source(config, "test", Ledger(), classes)
     else:
-        found = open_source(config, "test", False, classes)
+        found = open_source(config, "test", Ledger(), classes)
         expected = opened(root, ids=NAMES)
         turned = np.array([2, 1, 0] + [255] * 253, np.uint8)
         for i in range(len(found)):
@@ -380,7 +383,7 @@ CAMVID = Path(os.environ.get("VISIONTASKS_DATA", "../shared/data")) / "camvid"
 def test_camvid():
     names = "sky building pole road pavement tree sign-symbol fence car pedestrian bicyclist".split()
     config = DataConfig(root=str(CAMVID.resolve()), train="train", val="val", ids=tuple(names), ignore=(11,))
-    source = open_source(config, "val", True)
+    source = open_source(config, "val", Ledger(strict=True))
     assert len(source) == 101
     sample = source[50]
     assert sample.image.shape == (360, 480, 3)

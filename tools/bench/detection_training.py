@@ -28,6 +28,7 @@ from visiontasks.detection import TASK
 from visiontasks.detection.config import AugmentConfig, DataConfig, FasterRcnnConfig, InputConfig, LossConfig
 from visiontasks.engine.device import Device, choose_device, environment, keep_freed_memory
 from visiontasks.errors import DataError
+from visiontasks.ledger import Ledger
 
 CLASSES = tuple("abcdef")  # as many as the drawn shapes have; BCCD's three fit in
 LR = 1e-3
@@ -66,11 +67,11 @@ def read_batches(folder, options):
     """Some batches as the engine loads them: real pictures, augmented by mirrors alone."""
     data = DataConfig(root="bccd", format="voc", train="train")
     try:
-        source = TASK.open_source(data, "train", False, None)
+        source = TASK.open_source(data, "train", Ledger(), None)
     except DataError:
         draw_shapes(folder / "shapes", "detection", 60, 0, size=(480, 640))
         data = DataConfig(root=str(folder / "shapes"), format="coco", train="annotations/train.json")
-        source = TASK.open_source(data, "train", False, None)
+        source = TASK.open_source(data, "train", Ledger(), None)
     input = InputConfig(size=(options.size, options.size))
     transform = TASK.build_transform(input, AugmentConfig(), source.classes, None)
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from visiontasks.engine.fit import TrainStep
 from visiontasks.engine.loader import Batches, Pictures, build_loader, checked
 from visiontasks.engine.model_files import setting_of
 from visiontasks.engine.optim import build_optimizer
+from visiontasks.ledger import Ledger
 
 
 def main():
@@ -25,7 +26,7 @@ def main():
     options = parser.parse_args()
     keep_freed_memory()
     task, config = api.load_config(options.config, {})
-    source = task.open_source(config.data, "train", False, None)
+    source = task.open_source(config.data, "train", Ledger(), None)
     transform = task.build_transform(config.input, config.augment, source.classes, None)
     pictures = Pictures(source, lambda _: transform, config.seed, replace=True)
     for workers in range(num_cores() + 1):

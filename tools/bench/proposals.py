@@ -15,6 +15,7 @@ from visiontasks import api
 from visiontasks.detection.config import RegionsConfig
 from visiontasks.detection.metrics.proposals import average_recall
 from visiontasks.detection.proposals import propose
+from visiontasks.ledger import Ledger
 
 
 def main():
@@ -27,7 +28,7 @@ def main():
     options = parser.parse_args()
     cv2.setNumThreads(1)
     task, config = api.load_config(options.config, {})
-    source = task.open_source(config.data, options.split, False, None)
+    source = task.open_source(config.data, options.split, Ledger(), None)
     regions = config.input.proposals or RegionsConfig()
     proposals, truths, times = [], [], []
     for index in range(min(options.pictures, len(source))):

@@ -120,10 +120,10 @@ def _prepare(
     state: Mapping[str, Any] | None,
 ) -> tuple[Plan, nn.Module]:
     began_with = None if state is None else ClassMap(tuple(state["classes"]))
-    train_source = task.open_source(config.data, "train", strict, began_with)
+    train_source = task.open_source(config.data, "train", Ledger(strict), began_with)
     val_source = None
     if has_split(config.data, "val"):
-        val_source = task.open_source(config.data, "val", strict, train_source.classes)
+        val_source = task.open_source(config.data, "val", Ledger(strict), train_source.classes)
     if min(config.train.batch_size, len(train_source)) < group.world:
         raise UsageError(
             f"expected train.batch_size of at least {group.world}, one a process, "

@@ -10,6 +10,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.detection.config import DataConfig
 from visiontasks.detection.datasets import open_source
 from visiontasks.detection.datasets.packing import pack
+from visiontasks.ledger import Ledger
 
 SIZE = (40, 60)  # height, width
 
@@ -28,7 +29,7 @@ def config_of(root, data_format, **values):
 
 
 def open_split(root, data_format, split="train", *, strict=False, wanted=None, **values):
-    return open_source(config_of(root, data_format, **values), split, strict, wanted)
+    return open_source(config_of(root, data_format, **values), split, Ledger(strict), wanted)
 
 
 def annotations_of(pictures, *, sizes=None, scores=None, **flags):

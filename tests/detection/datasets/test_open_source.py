@@ -355,10 +355,11 @@ def test_the_same_under_every_hash_seed(root):
     write_voc_list(root, "train", annotations_of(save_yolo))
     script = (
         "import sys; from visiontasks.detection.datasets import open_source;"
-        "from visiontasks.detection.config import DataConfig;"
+        "from visiontasks.detection.config import DataConfig; from visiontasks.ledger import Ledger as L;"
         "values = [dict(format='csv', train='train.csv'), dict(format='yolo', train='images'),"
         "dict(format='voc', train='train', images='.')];"
-        f"sources = [open_source(DataConfig(root={str(root)!r}, **v), 'train', True) for v in values];"
+        f"configs = [DataConfig(root={str(root)!r}, **v) for v in values];"
+        "sources = [open_source(config, 'train', L(strict=True)) for config in configs];"
         "print([(s.classes.names, s.fingerprint) for s in sources], 'torch' in sys.modules)"
     )
     found = {
@@ -382,7 +383,7 @@ def test_the_formats_are_those_of_the_config(tmp_path):
     for data_format in FORMATS:
         assert config_of(tmp_path, data_format).format == data_format
     with pytest.raises(DataError, match="expected a train split"):
-        open_source(config_of(tmp_path, "csv"), "train", False)
+        open_source(config_of(tmp_path, "csv"), "train", Ledger())
 
 
 @pytest.mark.parametrize("data_format", ["yolo", "crops"])

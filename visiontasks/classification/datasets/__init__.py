@@ -35,21 +35,21 @@ _log = logging.getLogger(__name__)
 
 
 def open_source(
-    config: DataConfig, split: str, strict: bool, classes: ClassMap | None = None
+    config: DataConfig, split: str, ledger: Ledger, classes: ClassMap | None = None
 ) -> LabelledImages:
     """Open a split of a data set; no picture is read yet.
 
     Args:
         config: the data section.
         split: "train", "val" or "test".
-        strict: stop at what would be dropped, skipped or repaired.
+        ledger: receives what is dropped or repaired now, and skipped as pictures are read.
         classes: the indices wanted (a model's, or the training split's); None = the training split's.
 
     Raises:
         DataError: no such split; a fault of its files (see the adapters); a class that `classes` does not
             have; a training split without pictures of a class.
     """
-    place, ledger = find_split(config, split), Ledger(strict)
+    place = find_split(config, split)
     listing = FORMATS[config.format](place.root, place.location, ledger)
     if place.part is not None or split == "train":
         listing = select(listing, config, split)

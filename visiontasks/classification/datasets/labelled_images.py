@@ -55,7 +55,7 @@ class LabelledImages:
     fingerprint: str
     ledger: Ledger
     max_pixels: int
-    paths: PackedPaths
+    files: PackedPaths
 
     @classmethod
     def open(
@@ -92,7 +92,7 @@ class LabelledImages:
             ),
             ledger=ledger,
             max_pixels=max_pixels,
-            paths=PackedPaths(paths),
+            files=PackedPaths(paths),
         )
 
     def __len__(self) -> int:
@@ -100,6 +100,6 @@ class LabelledImages:
 
     def __getitem__(self, index: int) -> Sample[int]:
         """Read a picture. Raises: ImageError when it can't be."""
-        image_id = self.paths[index]
+        image_id = self.files[index]
         image = read_image(self.root / image_id, max_pixels=self.max_pixels, ledger=self.ledger)
         return Sample(image, int(self.labels[index]), image_id)

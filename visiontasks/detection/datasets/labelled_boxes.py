@@ -67,6 +67,10 @@ class LabelledBoxes:
             max_pixels=max_pixels,
         )
 
+    @property
+    def files(self) -> Sequence[str]:
+        return self.annotations.files
+
     def __len__(self) -> int:
         return len(self.annotations)
 

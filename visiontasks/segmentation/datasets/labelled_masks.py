@@ -136,7 +136,7 @@ class LabelledMasks:
 
     root: Path
     classes: ClassMap
-    images: PackedPaths
+    files: PackedPaths
     truth: Truth
     order: Mask
     fingerprint: str
@@ -178,7 +178,7 @@ class LabelledMasks:
         return cls(
             root=root,
             classes=classes,
-            images=PackedPaths(listing.images),
+            files=PackedPaths(listing.images),
             truth=listing.truth,
             order=order,
             fingerprint=fingerprint(classes.names, [head, order.tobytes(), *rows]),
@@ -187,14 +187,14 @@ class LabelledMasks:
         )
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Sample[Mask]:
         """Read a picture and its mask.
 
         Raises: ImageError for a picture that can't be read; DataError for its mask, or another size of it.
         """
-        image_id = self.images[index]
+        image_id = self.files[index]
         image = read_image(self.root / image_id, max_pixels=self.max_pixels, ledger=self.ledger)
         mask = self.read_mask(index)
         if mask.shape != image.shape[:2]:
@@ -233,7 +233,7 @@ class LabelledMasks:
     def _count(self, index: int) -> NDArray[np.int64] | ImageError:
         """Pixels of each class in one mask: (K,); or why its picture will be skipped, by the header."""
         try:
-            read_size(self.root / self.images[index], max_pixels=self.max_pixels)
+            read_size(self.root / self.files[index], max_pixels=self.max_pixels)
         except ImageError as error:
             return error
         return count_pixels(self.read_mask(index))[: len(self.classes)]

@@ -303,6 +303,8 @@ def test_an_input_behind_a_link_and_a_folder_of_other_files_are_never_written_to
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     code, _, error = call("classify", "archive/a.png", "-w", folder / "run", "-o", "mine")
     assert (code, "holds other files" in error) == (2, True)
+    code, _, error = call("evaluate", folder / "run", "-o", folder / "run")
+    assert (code, "holds a training run; choose an empty or new folder with -o" in error) == (2, True)
     assert picture.read_bytes() == before
 
 

@@ -42,8 +42,10 @@ def make_result_folder(path: Path) -> None:
             raise UsageError(
                 f"expected a folder for the results, found the file {path}; choose another with -o"
             )
-        if path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in RESULTS):
-            raise UsageError(f"{path} holds other files; choose an empty or new folder with -o")
+        is_ours = any((path / name).exists() for name in RESULTS) and not (path / "config.yaml").exists()
+        if path.is_dir() and any(path.iterdir()) and not is_ours:
+            held = "a training run" if (path / "config.yaml").exists() else "other files"
+            raise UsageError(f"{path} holds {held}; choose an empty or new folder with -o")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: could not be made ({error.strerror}); choose another with -o") from error

@@ -74,7 +74,8 @@ class UNetConfig(BackboneSection):
     widths: tuple[Positive, ...] = Field(
         (128, 64, 32, 16, 16),
         min_length=1,
-        description="channels of each stage of the decoder, coarsest first; the last one repeats",
+        description="channels of each stage of the decoder, coarsest first; the last one repeats, and a "
+        "backbone of few levels leaves the last ones out",
     )
     convolutions: Annotated[Literal[1, 2], Number] = Field(2, description="3x3 convolutions of a stage")
     mirror: Mirror = False

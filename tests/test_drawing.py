@@ -162,3 +162,21 @@ def test_a_sheet_holds_every_picture():
 
 def test_large_pictures_are_shrunk_for_a_sheet():
     assert contact_sheet([grey(1000, 500)] * 3, columns=3).shape == (256 + 8, 3 * (128 + 4) + 4, 3)
+
+
+def test_captions_are_below_their_pictures_and_shortened():
+    pictures = [grey(50, 40), grey(50, 40)]
+    plain, one, two = (
+        contact_sheet(pictures, columns=1, captions=captions)
+        for captions in ((), ["a", "b"], ["a\nb" * 200, "c"])
+    )
+    assert plain.shape == (2 * (50 + 4) + 4, 40 + 8, 3)
+    line = label_height(14)
+    assert one.shape == (2 * (50 + 4 + line) + 4, 256 + 8, 3)  # a caption has room, however small the picture
+    assert two.shape[0] > one.shape[0]
+    below = slice(4 + 50, 4 + 50 + line)
+    assert (one[below] > 200).any() and not (one[:54] > 200).any()
+
+
+def test_a_sheet_has_cells_of_the_size_asked_for():
+    assert contact_sheet([grey(1000, 500)], cell=400).shape == (408, 208, 3)

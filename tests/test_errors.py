@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from visiontasks import errors
 from visiontasks.errors import (
+    LONGEST_LINE,
     MOST_CHOICES,
     ConfigError,
     DataError,
@@ -17,9 +18,11 @@ from visiontasks.errors import (
     UsageError,
     VisionTasksError,
     WeightsError,
+    one_line,
     unknown_name,
 )
 
+HALF = LONGEST_LINE // 2
 FAMILY = [
     value
     for value in vars(errors).values()
@@ -53,6 +56,29 @@ def test_the_table_above_is_complete():
 def test_an_image_error_is_a_data_error_and_weights_are_not():
     assert issubclass(ImageError, DataError)
     assert not issubclass(WeightsError, DataError)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""),
+        ("příliš žluťoučký\xa0kůň", "příliš žluťoučký\xa0kůň"),
+        ("a\nb\r\n", r"a\nb\r\n"),
+        ("\x1b[31mred\0\u2028", r"\x1b[31mred\x00\u2028"),
+        ("x" * LONGEST_LINE, "x" * LONGEST_LINE),
+        ("a" * 9000 + "; mend it", "a" * HALF + " ... " + "a" * (HALF - 9) + "; mend it"),
+    ],
+)
+def test_what_a_file_says_does_not_break_the_line(text, line):
+    assert one_line(text) == line
+    assert str(DataError(text)) == line
+
+
+def test_only_what_is_given_as_lines_is_several():
+    assert str(DataError("a\nb", "c")) == "a\\nb\nc"
+    error = ConfigError(["a\nb", "c"])
+    assert error.faults == ("a\\nb", "c")
+    assert str(error) == "a\\nb\nc"
 
 
 def test_interrupted_names_its_signal():

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import PIL.Image
 
-from visiontasks.plots import plot_confusion, plot_curves, plot_reliability
+from visiontasks.plots import plot_confusion, plot_curves, plot_data_set, plot_reliability
 
 
 def read(png):
@@ -82,3 +82,29 @@ def test_a_reliability_diagram_leaves_empty_bins_empty():
     rows[7] |= {"count": 3, "confidence": 0.5, "accuracy": 0.9}
     assert has_color(read(plot_reliability(rows)), BLUE)
     assert not has_color(read(plot_reliability([])), BLUE)
+
+
+COUNTS = {"train": {"a$b$": 3, "кот": 500}, "val": {"кот": 7}}
+TOGETHER = (["a$b$", "кот"], [[3, 2], [2, 5]])
+
+
+def test_a_data_set_has_a_colour_a_split_and_what_occurs_together():
+    distributions = {
+        "side (px)": {"train": np.array([1.0, 2.0, 300.0]), "val": np.array([4.0])},
+        "the same": {"train": np.full(3, 7.0), "val": np.empty(0)},
+        "nothing": {"train": np.empty(0)},
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = read(plot_data_set(COUNTS, distributions, TOGETHER, counted="boxes"))
+        alone = read(plot_data_set(COUNTS, distributions, (["a"], [[3]]), counted="boxes"))
+    assert has_color(picture, (0, 114, 178)) and has_color(picture, (230, 159, 0))  # train and val
+    assert not has_color(picture, (0, 158, 115))  # test
+    assert has_color(picture, YELLOW) and not has_color(alone, YELLOW)
+    assert picture.shape[0] > alone.shape[0]  # one row of plots more
+
+
+def test_a_data_set_of_many_classes_is_shown_by_rank():
+    counts = {"train": {f"class {place}": place for place in range(200)}}
+    picture = read(plot_data_set(counts, {"a": {"train": np.arange(3)}}, ([], []), counted="pictures"))
+    assert has_color(picture, (0, 114, 178)) and picture.shape[0] < 1200

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from visiontasks.api import Model, evaluate, load, train
+    from visiontasks.api import Model, check, evaluate, load, train
     from visiontasks.classification.types import Classification
     from visiontasks.detection.types import Detections
     from visiontasks.segmentation.types import SegmentationMap
@@ -21,12 +21,13 @@ _PUBLIC = {  # name -> module; imported when first asked for, so that `import vi
     "load": "visiontasks.api",
     "train": "visiontasks.api",
     "evaluate": "visiontasks.api",
+    "check": "visiontasks.api",
     "Model": "visiontasks.api",
     "Classification": "visiontasks.classification.types",
     "Detections": "visiontasks.detection.types",
     "SegmentationMap": "visiontasks.segmentation.types",
 }
-__all__ = ["Classification", "Detections", "Model", "SegmentationMap", "evaluate", "load", "train"]
+__all__ = ["Classification", "Detections", "Model", "SegmentationMap", "check", "evaluate", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

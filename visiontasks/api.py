@@ -1,24 +1,27 @@
-"""What `import visiontasks` hands out and what the command line calls: load, train, evaluate, predict."""
+"""What `import visiontasks` hands out and the command line calls: load, train, evaluate, check, predict."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visiontasks.config_files import flatten, override, parse_config, read_config, section_model
-from visiontasks.errors import ConfigError, UsageError
+from visiontasks.config_files import flatten, override, parse_config, read_config, section_model, to_yaml
+from visiontasks.errors import ConfigError, DataError, UsageError
+from visiontasks.io.documents import parse_yaml
 from visiontasks.io.files import read_yaml
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, load
-from visiontasks.tasks import load_task
+from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Task
 
 if TYPE_CHECKING:  # importing this module leaves torch alone: `evaluate` on files needs none
+    from visiontasks.data.check import CheckReport
     from visiontasks.engine.log import Report
 
-__all__ = ["Model", "compare", "evaluate", "load", "load_config", "measure", "train"]
+__all__ = ["Model", "check", "compare", "evaluate", "load", "load_config", "measure", "train"]
 
 RESUMABLE = (  # keys in which a resumed run may differ from its beginning
     "name",
@@ -43,8 +46,9 @@ def train(
     overwrite: bool = False,
     allow_data_change: bool = False,
     strict: bool = False,
+    no_check: bool = False,
 ) -> Path:
-    """Train a model from a config file.
+    """Train a model from a config file, after a quick check of its data.
 
     Args:
         config: path of a YAML file; `configs/...` of the package are found from anywhere. To resume it may be
@@ -55,6 +59,7 @@ def train(
         overwrite: replace a run that exists.
         allow_data_change: resume although the data changed.
         strict: stop at what would be skipped or repaired.
+        no_check: begin without checking the data; a resumed run does so anyway.
 
     Returns:
         The run's folder.
@@ -71,8 +76,11 @@ def train(
         config = Path(out) / "config.yaml"
     task, resolved = load_config(Path(config), settings or {})
     folder = Path(out) if out is not None else Path("runs") / task.name / resolved.name
+    report = Report(speaks=os.environ.get("RANK", "0") == "0")
     if resume:
         resolved = _resumed_config(resolved, folder)
+    elif not no_check and report.speaks:
+        _check_before(task, resolved, report)
     run_training(
         task,
         resolved,
@@ -81,9 +89,51 @@ def train(
         overwrite=overwrite,
         allow_data_change=allow_data_change,
         strict=strict,
-        report=Report(),
+        report=report,
     )
     return folder
+
+
+def _check_before(task: Task[Any, Any], config: Any, report: Report) -> None:
+    """A quick check of the pictures that a run is trained and validated on.
+
+    Raises: DataError listing what it cannot be trained on.
+    """
+    from visiontasks.data.check import MOST_HEADERS
+    from visiontasks.data.check import check as check_data
+    from visiontasks.data.opening import open_section
+    from visiontasks.data.report import refusals, warnings_in_brief
+
+    section = config.data.model_copy(update={"test": None})
+    opened = open_section(task, section, "the run's config says so", config)
+    found = check_data(opened, quick=True, most=MOST_HEADERS, max_skip=config.train.max_skip)
+    for line in warnings_in_brief(found.findings):
+        report.line(f"check: {line}")
+    if lines := refusals(found.findings):
+        raise DataError(*lines, "visiontasks data check says more; --no-check trains all the same")
+
+
+def check(
+    data: str | Path, *, task: str | None = None, data_format: str | None = None, quick: bool = False
+) -> CheckReport:
+    """Look for what is wrong in a data set.
+
+    Args:
+        data: a folder, a file of labels, a DATA.yaml or a run's config.
+        task: noun or verb; None = by what is found. data_format: a format of the task's, likewise.
+        quick: at labels and headers only: decode no picture, find no copies.
+
+    Returns:
+        What was found; errors first.
+
+    Raises:
+        UsageError, ConfigError, DataError: nothing is recognised, or there is nothing to read.
+    """
+    from visiontasks.data.check import check as check_data
+    from visiontasks.data.opening import open_data
+
+    tasks = [load_task(name) for name in TASKS]
+    return check_data(open_data(data, tasks, task=task, data_format=data_format), quick=quick)
 
 
 def load_config(path: Path, settings: Mapping[str, Any]) -> tuple[Task[Any, Any], Any]:
@@ -114,7 +164,8 @@ def _resumed_config(given: Any, folder: Path) -> Any:
     if not path.exists():
         raise UsageError(f"expected a run to resume at {folder}, found none; start it without --resume")
     run = flatten(load_config(path, {})[1].model_dump(mode="json"))
-    new = flatten(given.model_dump(mode="json"))
+    written, _ = parse_yaml(to_yaml(given), str(path))  # values as the file of the run has them
+    new = flatten(parse_config(type(given), written, file=str(path)).model_dump(mode="json"))
     absent = object()
     keys = [*run, *(key for key in new if key not in run)]
     different = {key: new.get(key) for key in keys if run.get(key, absent) != new.get(key, absent)}
@@ -246,7 +297,7 @@ def _data_section(model: Model[Any], data: str | Path | None, map_class: Mapping
             raise UsageError(f"{file} does not say which data it was trained with; give --data DATA.yaml")
         values = dict(config["data"])
     for name in map_class.values():
-        model.classes.index(name)
+        model.classes.index(name, where="--map-class")
     if map_class:
         named = values.get("classes")
         values = {**values, "classes": {**(named if isinstance(named, Mapping) else {}), **map_class}}

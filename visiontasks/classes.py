@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from visiontasks.errors import DataError, UsageError, unknown_name
 
+RENAME = "rename it with data.classes: {old: new} (to evaluate: --map-class old=new)"  # in messages
+MOST_NAMES = 20  # that a message lists
 MAX_CLASSES_IN_MASK = 255  # 255 itself means "ignore" in masks
 
 
@@ -47,12 +49,18 @@ class ClassMap:
     def __len__(self) -> int:
         return len(self.names)
 
-    def index(self, name: str) -> int:
-        """The index of a class. Raises: DataError naming the nearest class."""
+    def index(self, name: str, *, where: str = "") -> int:
+        """The index of a class. Raises: DataError naming the nearest class, and `where` the name stands."""
         try:
             return self.names.index(name)
         except ValueError:
-            raise DataError(unknown_name("class", name, self.names)) from None
+            fault = unknown_name("class", name, self.names)
+            raise DataError(f"{where}: {fault}" if where else fault) from None
+
+    def names_beyond(self, other: ClassMap) -> list[str]:
+        """The names that another list does not have, in order."""
+        known = set(other.names)
+        return [name for name in self.names if name not in known]
 
     def renamed(self, mapping: Mapping[str, str]) -> ClassMap:
         """The same classes under the names that the user gave (`--map-class old=new`).
@@ -60,7 +68,7 @@ class ClassMap:
         Raises: DataError when an old name does not exist, or when two classes end up with one name.
         """
         for old in mapping:
-            self.index(old)
+            self.index(old, where="data.classes or --map-class")
         return ClassMap(tuple(mapping.get(name, name) for name in self.names), self.file_ids)
 
 
@@ -78,18 +86,26 @@ def join_classes(ours: ClassMap, theirs: ClassMap, *, ours_name: str, theirs_nam
     Raises:
         DataError: the names differ; the message is the diff.
     """
-    index = {name: place for place, name in enumerate(ours.names)}
-    their_names = set(theirs.names)
-    missing = [name for name in ours.names if name not in their_names]
-    extra = [name for name in theirs.names if name not in index]
-    if missing or extra:
-        diff = [f"only in {ours_name}: {', '.join(missing)}"] * bool(missing)
-        diff += [f"only in {theirs_name}: {', '.join(extra)}"] * bool(extra)
+    diff = difference(ours, theirs, ours_name=ours_name, theirs_name=theirs_name)
+    if diff:
+        old, new = [*theirs.names_beyond(ours), "OLD"][0], [*ours.names_beyond(theirs), "NEW"][0]
         raise DataError(
-            f"expected the same class names in {ours_name} and {theirs_name}; {'; '.join(diff)}; "
-            f"map them with --map-class {(extra or ['OLD'])[0]}={(missing or ['NEW'])[0]}"
+            f"expected the same class names in {ours_name} and {theirs_name}; {diff}; "
+            f"map them with --map-class {old}={new}"
         )
+    index = {name: place for place, name in enumerate(ours.names)}
     return np.array([index[name] for name in theirs.names], dtype=np.int64)
+
+
+def difference(ours: ClassMap, theirs: ClassMap, *, ours_name: str, theirs_name: str) -> str:
+    """The names that only one list has, as `join_classes` shows them; empty where there are none."""
+    sides = ((ours_name, ours.names_beyond(theirs)), (theirs_name, theirs.names_beyond(ours)))
+    return "; ".join(
+        f"only in {name}: {', '.join(names[:MOST_NAMES])}"
+        + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+        for name, names in sides
+        if names
+    )
 
 
 def parse_class_mapping(pairs: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from visiontasks.io.images import MAX_PIXELS
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Depth = Annotated[int, Field(ge=1, le=1000)]  # layers, one after the other
 Side = Annotated[int, Field(ge=1, le=8192)]  # of a network's input, pixels
 
 NULLS = ("", "~", "null", "Null", "NULL")
@@ -133,6 +135,11 @@ class DataSection(Section):
         None,
         description="names in the order wanted, or {old: new} to rename some; null = the data's own",
     )
+    lists: str | None = Field(
+        None,
+        description="text file with the pictures that a split has, a path under root in each line; {split} "
+        "is its name; if relative, under $VISIONTASKS_DATA or here; null = all of them",
+    )
     seed: int = Field(0, ge=0, description="which pictures holdout chooses")
     max_pixels: Positive = Field(
         MAX_PIXELS, description="pictures with more pixels are skipped before decoding"
@@ -146,7 +153,7 @@ class DataSection(Section):
             return value
         if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
             raise ValueError("a list of class names, or {old name: new name}")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise ValueError(f"distinct class names ('{twice[0]}' comes twice)")
         return value

@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from visiontasks.errors import ConfigError, DataError, UsageError, unknown_name
 from visiontasks.io.documents import parse_yaml
 
+MOST_FAULTS = 100  # that a message lists
 EXPECTED = {  # pydantic's kinds of fault in our words
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
@@ -43,16 +44,16 @@ def parse_config(
         lines: line number of each key, where known; 0 = set on the command line.
 
     Raises:
-        ConfigError: all faults together; each with file, line, dotted key, what was expected and found, and
-            the nearest valid key.
+        ConfigError: all faults together, up to `MOST_FAULTS`; each with file, line, dotted key, what was
+            expected and found, and the nearest valid key.
     """
     try:
         return TypeAdapter(model).validate_python(dict(values))
     except ValidationError as error:
-        faults = [
-            _describe_fault(model, fault, file, lines or {}) for fault in error.errors(include_url=False)
-        ]
-        raise ConfigError(list(dict.fromkeys(faults))) from None
+        found = error.errors(include_url=False)
+        faults = [_describe_fault(model, fault, file, lines or {}) for fault in found[:MOST_FAULTS]]
+        more = [f"{file}: and {len(found) - MOST_FAULTS} more faults"] * (len(found) > MOST_FAULTS)
+        raise ConfigError([*dict.fromkeys(faults), *more]) from None
 
 
 def _describe_fault(model: Any, fault: Any, file: str, lines: Mapping[tuple[str, ...], int]) -> str:

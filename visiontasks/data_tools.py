@@ -29,6 +29,7 @@ class Finding:
     split: "train", "val" or "test"; empty where it concerns several.
     file, record: where it is written: a path, and a place in that file.
     picture: the path below the data's root of the picture that it concerns, if one.
+    other: split and path of the picture that this one is compared with, if one.
     """
 
     severity: Severity
@@ -39,6 +40,7 @@ class Finding:
     file: str = ""
     record: str = ""
     picture: str = ""
+    other: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ SMALLEST_FONT = 12  # pixels
 FONT_SHARE = 0.04  # of the picture's shorter side
 SHEET_CELL = 256  # largest side of a picture on a sheet, pixels
 SHEET_GAP = 4
+SHEET_FONT = 14  # of captions, pixels
 
 
 def color_of(name: str) -> Color:
@@ -172,27 +173,42 @@ def enlarged(image: Image) -> Image:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def contact_sheet(images: Sequence[Image], columns: int | None = None) -> Image:
-    """Pictures side by side in rows, each shrunk to fit into 256 x 256 pixels where it is larger.
+def contact_sheet(
+    images: Sequence[Image],
+    columns: int | None = None,
+    *,
+    cell: int = SHEET_CELL,
+    captions: Sequence[str] = (),
+) -> Image:
+    """Pictures side by side in rows, each shrunk to fit into a square cell where it is larger.
 
     Args:
         images: at least one, (H, W, 3) uint8 of any sizes.
         columns: pictures a row; None = about as wide as high.
+        cell: side of a cell, pixels.
+        captions: one a picture, written below it; as many lines as it has, each shortened; empty = none.
     """
-    assert len(images) > 0
+    assert len(images) > 0 and len(captions) in (0, len(images))
     columns = math.ceil(math.sqrt(len(images))) if columns is None else min(columns, len(images))
     cells = []
     for image in images:
         picture = PIL.Image.fromarray(image)
-        picture.thumbnail((SHEET_CELL, SHEET_CELL), PIL.Image.Resampling.LANCZOS)
+        picture.thumbnail((cell, cell), PIL.Image.Resampling.LANCZOS)
         cells.append(picture)
-    cell_width, cell_height = max(cell.width for cell in cells), max(cell.height for cell in cells)
+    lines = [caption.splitlines() for caption in captions] or [[]] * len(images)
+    width = max(SHEET_CELL if captions else 0, *(picture.width for picture in cells))
+    height = max(picture.height for picture in cells)
+    row_height = height + SHEET_GAP + max(map(len, lines)) * label_height(SHEET_FONT)
     rows = -(-len(cells) // columns)
-    size = (columns * (cell_width + SHEET_GAP) + SHEET_GAP, rows * (cell_height + SHEET_GAP) + SHEET_GAP)
-    sheet = PIL.Image.new("RGB", size, DARK)
-    for place, cell in enumerate(cells):
+    size = (rows * row_height + SHEET_GAP, columns * (width + SHEET_GAP) + SHEET_GAP, 3)
+    sheet = np.full(size, DARK, dtype=np.uint8)
+    for place, picture in enumerate(cells):
         row, column = divmod(place, columns)
-        left = SHEET_GAP + column * (cell_width + SHEET_GAP) + (cell_width - cell.width) // 2
-        top = SHEET_GAP + row * (cell_height + SHEET_GAP) + (cell_height - cell.height) // 2
-        sheet.paste(cell, (left, top))
-    return np.array(sheet)
+        left, top = SHEET_GAP + column * (width + SHEET_GAP), SHEET_GAP + row * row_height
+        x, y = left + (width - picture.width) // 2, top + (height - picture.height) // 2
+        sheet[y : y + picture.height, x : x + picture.width] = np.asarray(picture)
+        for number, line in enumerate(lines[place]):
+            below = top + height + number * label_height(SHEET_FONT)
+            strip = sheet[below : below + label_height(SHEET_FONT), left : left + width]
+            draw_label(strip, line, (0, 0), DARK, size=SHEET_FONT)
+    return sheet

@@ -7,18 +7,31 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import signal
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 MOST_CHOICES = 40  # that a message lists
 MOST_CHARACTERS = 60  # of a value that a message shows
+LONGEST_LINE = 3000  # characters of a message
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # line ends, and what steers a terminal
+
+
+def one_line(text: str) -> str:
+    """A message that may quote a file: controls become escapes, the middle of a very long one is left out."""
+    text = _CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
+    half = LONGEST_LINE // 2
+    return text if len(text) <= LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
 
 
 class VisionTasksError(Exception):
-    """Base of every error that a user can cause; the command line prints it without a traceback."""
+    """Base of every error that a user can cause; the command line prints its lines without a traceback."""
 
     exit_code = 3
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(one_line, lines)))
 
 
 class UsageError(VisionTasksError):
@@ -31,8 +44,8 @@ class ConfigError(VisionTasksError):
     """One or more faults in a run's config, all reported together (`faults`: one line each)."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+        self.faults = tuple(map(one_line, faults))
+        super().__init__(*self.faults)
 
 
 class DataError(VisionTasksError):

@@ -20,6 +20,10 @@ NAMED_CURVES = 10  # classes up to which each precision-recall curve has its own
 NAMES = 40  # class names along an axis
 NUMBERED = 16  # classes up to which the cells of a confusion matrix have numbers in them
 NAME_LENGTH = 22  # letters
+SPLIT_COLORS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}  # Okabe & Ito: colour-blind safe
+BINS = 40  # of a histogram
+DECADES = 2.0  # that positive values span, from which their axis is logarithmic
+COLUMNS = 3  # plots a row
 
 
 def plot_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -158,6 +162,111 @@ def plot_reliability(table: Sequence[Mapping[str, Any]]) -> bytes:
     count.set_ylabel("pictures")
     count.set_xlim(0, 1)
     return _png(figure)
+
+
+def plot_data_set(
+    classes: Mapping[str, Mapping[str, float]],
+    distributions: Mapping[str, Mapping[str, Any]],
+    together: tuple[Sequence[str], Any],
+    *,
+    counted: str,
+) -> bytes:
+    """What a data set has, as a PNG: its classes, histograms, and which classes occur together.
+
+    Args:
+        classes: {split: {class: how many}}.
+        distributions: {title with its unit: {split: (n,) values}}; each split's bins sum to 1.
+        together: K names and (K, K) pictures that show both; of one class alone it is left out.
+        counted: what the classes are counted in.
+    """
+    names = list(dict.fromkeys(name for counts in classes.values() for name in counts))
+    pairs = len(together[0]) > 1 and np.count_nonzero(together[1]) > len(together[0])
+    rows = math.ceil((len(distributions) + bool(pairs)) / COLUMNS)
+    bars = min(3 + 0.25 * len(names), 12) if len(names) <= NAMES else 4
+    figure = _figure(15, bars + 3.6 * rows)
+    grid = figure.add_gridspec(1 + rows, COLUMNS, height_ratios=[bars, *[3.6] * rows])
+    _plot_classes(figure.add_subplot(grid[0, :]), classes, names, counted)
+    panels = [
+        figure.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS]) for place in range(rows * COLUMNS)
+    ]
+    for axes, (title, values) in zip(panels, distributions.items(), strict=False):
+        _histogram(axes, title, values)
+    if pairs:
+        _plot_together(panels[len(distributions)], *together)
+    for axes in panels[len(distributions) + bool(pairs) :]:
+        axes.set_axis_off()
+    return _png(figure)
+
+
+def _plot_classes(
+    axes: Axes, classes: Mapping[str, Mapping[str, float]], names: Sequence[str], counted: str
+) -> None:
+    """Bars by name; of more classes than have room for a name, all by rank."""
+    if len(names) > NAMES:
+        for split, counts in classes.items():
+            ranked = sorted(counts.values(), reverse=True)
+            axes.plot(range(1, len(ranked) + 1), ranked, color=SPLIT_COLORS[split], label=split)
+        axes.set_xlabel(f"{len(names)} classes, the most frequent first")
+        axes.set_ylabel(counted)
+        axes.set_ylim(bottom=0)
+    else:
+        thickness = 0.8 / len(classes)
+        for number, (split, counts) in enumerate(classes.items()):
+            places = np.arange(len(names)) - 0.4 + thickness * (number + 0.5)
+            values = [counts.get(name, 0) for name in names]
+            axes.barh(places, values, thickness, color=SPLIT_COLORS[split], label=split)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.invert_yaxis()
+        axes.set_xlabel(counted)
+        for text in axes.get_yticklabels():
+            text.set_parse_math(False)
+        values = [value for counts in classes.values() for value in counts.values() if value > 0]
+        if values and max(values) > 10**DECADES * min(values):
+            axes.set_xscale("log")
+            axes.set_xlim(left=min(values) / 2)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+
+
+def _histogram(axes: Axes, title: str, values: Mapping[str, Any]) -> None:
+    """Outlines of one histogram a split over common bins, each in shares of its own values."""
+    known = {split: np.asarray(v, dtype=np.float64) for split, v in values.items() if len(v)}
+    everything = np.concatenate([*known.values(), np.empty(0)])
+    axes.set_xlabel(title)
+    axes.set_ylabel("share")
+    axes.grid(alpha=0.3)
+    if not len(everything):
+        return
+    least, largest = float(np.min(everything)), float(np.max(everything))
+    if least == largest:
+        half = 0.02 * max(1.0, abs(least))
+        bins = np.array([least - half, least + half])
+        axes.set_xlim(least - 10 * half, least + 10 * half)
+    elif least > 0 and largest > 10**DECADES * least:
+        bins = np.geomspace(least, largest, BINS + 1)
+        axes.set_xscale("log")
+    elif largest - least < BINS and np.array_equal(everything, everything.round()):
+        bins = np.arange(least - 0.5, largest + 1)  # a bin a whole number
+    else:
+        bins = np.linspace(least, largest, BINS + 1)
+    for number, (split, numbers) in enumerate(known.items()):
+        shares = np.histogram(numbers, bins)[0] / len(numbers)
+        width = 3 - number  # so that none hides another
+        axes.stairs(shares, bins, color=SPLIT_COLORS[split], label=split, linewidth=width)
+    axes.legend(fontsize="small")
+
+
+def _plot_together(axes: Axes, names: Sequence[str], pictures: Any) -> None:
+    """How often a picture with the class of the row shows that of the column."""
+    counts = np.asarray(pictures, dtype=np.float64)
+    own = np.diag(counts)[:, None]
+    shares = np.divide(counts, own, out=np.full(counts.shape, np.nan), where=own > 0)
+    drawn = axes.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")
+    axes.set_facecolor("lightgrey")  # classes without a picture
+    axes.figure.colorbar(drawn, ax=axes, label="share of the row's pictures")
+    shown = [_short(name) for name in names]
+    _name_ticks(axes, shown, shown)
+    axes.set_title("classes on one picture", fontsize="medium")
 
 
 def _figure(width: float, height: float) -> Figure:

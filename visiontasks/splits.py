@@ -6,9 +6,11 @@ The adapters of a task read the files; this says where they lie, what is held ou
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,15 @@ from numpy.typing import NDArray
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.config import DataSection
 from visiontasks.errors import DataError
+from visiontasks.io.documents import decode_text
+from visiontasks.io.files import read_bytes
 from visiontasks.io.listing import ranks
 from visiontasks.io.location import SHOWN, data_root, describe_folder
+from visiontasks.ledger import Ledger
+
+C = TypeVar("C", bound=DataSection)
+
+MAX_LIST_BYTES: Final = 1 << 30
 
 _log = logging.getLogger(__name__)
 
@@ -27,11 +36,13 @@ class Split:
     """Where a split lies: `location` is its name as the format writes it, below `root`.
 
     part: "train" or "val", which of the training pictures it has, where some are held out; None = all.
+    list: the file that names the pictures it has; None = all that lie there.
     """
 
     root: Path
     location: str
     part: str | None
+    list: Path | None
 
     @property
     def where(self) -> str:
@@ -53,7 +64,53 @@ def find_split(config: DataSection, split: str) -> Split:
             f"expected a {split} split, found data.{split}: null; set data.{split}{keep} "
             f"({describe_folder(root)})"
         )
-    return Split(root, location, split if config.holdout > 0 and split != "test" else None)
+    part = split if config.holdout > 0 and split != "test" else None
+    return Split(root, location, part, _list_file(config, "train" if is_held_out else split))
+
+
+def _list_file(config: DataSection, split: str) -> Path | None:
+    if config.lists is None:
+        return None
+    given = Path(config.lists.replace("{split}", split)).expanduser()
+    return Path(os.environ.get("VISIONTASKS_DATA", "")) / given
+
+
+def sole_split(config: C, split: str) -> C:
+    """The section of a data set that has nothing but one split, to be opened as "test": as it stands."""
+    lists = None if config.lists is None else config.lists.replace("{split}", split)
+    alone = {"train": None, "val": None, "test": getattr(config, split), "holdout": 0.0, "lists": lists}
+    return config.model_copy(update=alone)
+
+
+def listed_places(paths: Sequence[str], file: Path, ledger: Ledger) -> NDArray[np.int64]:
+    """The places of the pictures that a list names, a line each; ascending, whatever the order of lines.
+
+    Args:
+        paths: N distinct paths of pictures.
+        ledger: lines that repeat another are dropped and counted.
+
+    Raises: DataError for a list that can't be read or is empty, or (a fault) names another picture.
+    """
+    text = decode_text(read_bytes(file, max_bytes=MAX_LIST_BYTES, what="a list of pictures"), str(file))
+    place_of = {path: place for place, path in enumerate(paths)}
+    listed = np.zeros(len(paths), dtype=np.bool_)
+    for number, line in enumerate(text.split("\n"), start=1):
+        path = line.rstrip("\r")
+        if not path:
+            continue
+        place = place_of.get(path)
+        if place is None:
+            fault = f"{file}, line {number}: expected a picture of the data set, found '{path}'"
+            ledger.fault(
+                DataError(f"{fault}; remove the line, or make the list anew"), file, f"line {number}"
+            )
+        elif listed[place]:
+            ledger.add("dropped", file, "line that repeats another", f"line {number}")
+        else:
+            listed[place] = True
+    if not listed.any():
+        raise DataError(f"{file}: expected a picture in each line, found none of the data set's")
+    return np.flatnonzero(listed)
 
 
 def held_out(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:

@@ -292,7 +292,7 @@ class Task(Generic[T, P]):
     outputs: Mapping[str, Callable[[Path, ClassMap], Output[P]]]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
     adopt: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]]
+    data: DataTools[T]
     convert: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]] | None = None
     refresh: Callable[[Any, int, Any | None, Infer], Any | None] | None = None
     stitcher: Callable[[Any, tuple[int, int], Mapping[str, float], ClassMap], Stitcher[P]] | None = None
-    data: DataTools[T] | None = None

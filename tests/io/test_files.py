@@ -19,6 +19,7 @@ from visiontasks.io.files import (
     list_inputs,
     read_bytes,
     remove_stale_temporaries,
+    replacing_folder,
     safe_path,
     write_atomic,
     write_csv,
@@ -187,6 +188,23 @@ def test_row_43_interrupted_write_leaves_no_temporary(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomic(tmp_path / "a", "x")
     assert left_in(tmp_path) == []
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    out = tmp_path / "deep" / "out"
+    with replacing_folder(out) as folder:
+        (folder / "old.txt").write_text("old")
+        assert not out.exists()
+    with pytest.raises(DataError), replacing_folder(out) as folder:
+        (folder / "half.txt").touch()
+        raise DataError("a fault")
+    with pytest.raises(RunError, match=r"deep/out: could not be written \(No space"), replacing_folder(out):
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in out.iterdir()] == ["old.txt"]
+    with replacing_folder(out) as folder:
+        (folder / "new.txt").touch()
+    assert [path.name for path in out.iterdir()] == ["new.txt"]
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
 def test_stale_temporaries_are_removed_and_nothing_else(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from visiontasks.classification.config import (
     LossConfig,
     ModelConfig,
 )
+from visiontasks.classification.data_tools import DATA_TOOLS
 from visiontasks.classification.datasets import LabelledImages, open_source, sample_weights
 from visiontasks.classification.draw import draw, draw_example, plots
 from visiontasks.classification.metrics import ClassificationEvaluator, compare
@@ -69,4 +70,5 @@ TASK: Task[int, Classification] = Task(
     outputs=OUTPUTS,
     compare=compare,
     adopt=adopt_classifier,
+    data=DATA_TOOLS,
 )

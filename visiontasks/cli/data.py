@@ -6,12 +6,25 @@ from pathlib import Path
 
 import click
 
+from visiontasks.cli.data_check import check
+from visiontasks.cli.data_convert import convert
+from visiontasks.cli.data_show import show
+from visiontasks.cli.data_split import split
+from visiontasks.cli.data_stats import stats
+
 NOUNS = {"classify": "classification", "detect": "detection", "segment": "segmentation"}
 
 
 @click.group("data")
 def command() -> None:
-    """Make and look after data sets."""
+    """Make and look after data sets.
+
+    \b
+    visiontasks data check photos/              what is wrong with it?
+    visiontasks data show photos/               its pictures with their labels
+    visiontasks data split photos/ -o lists     train, val and test without a picture in two of them
+    visiontasks data sample shapes              draw a small one
+    """
 
 
 @command.command("sample")
@@ -41,3 +54,7 @@ def sample(out: Path, task: str, n: int, seed: int, overwrite: bool) -> None:
     )
     click.echo(f"now: visiontasks train {drawn.config}", err=True)
     click.echo(drawn.root)
+
+
+for verb in (check, show, stats, convert, split):
+    command.add_command(verb)

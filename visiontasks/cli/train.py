@@ -47,6 +47,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, task: str | None) -> N
 @click.option("--overwrite", is_flag=True, help="Replace a run that exists.")
 @click.option("--allow-data-change", is_flag=True, help="Resume although the data changed.")
 @click.option("--strict", is_flag=True, help="Stop at what would be skipped or repaired.")
+@click.option("--no-check", is_flag=True, help="Begin without the quick check of the data (see: data check).")
 @click.option(
     "--schema",
     type=click.Choice(list(TASKS)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from visiontasks.classes import ClassMap
 from visiontasks.detection.config import AugmentConfig, DetectionConfig, InputConfig, LossConfig, ModelConfig
+from visiontasks.detection.data_tools import DATA_TOOLS
 from visiontasks.detection.datasets import LabelledBoxes, open_source
 from visiontasks.detection.draw import draw, draw_example, plots
 from visiontasks.detection.metrics import DetectionEvaluator
@@ -107,4 +108,5 @@ TASK: Task[Boxes, Detections] = Task(
     convert=_convert,
     refresh=_refresh,
     stitcher=_stitcher,
+    data=DATA_TOOLS,
 )

@@ -133,7 +133,7 @@ def _checked(rows: object, path: Path, key: str) -> Proposals:
     """The boxes of one picture. Raises: DataError naming the picture."""
     try:
         boxes = np.array(rows, dtype=np.float32).reshape(-1, 4) if rows else np.zeros((0, 4), np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(
             f"{path}: picture '{key}': expected boxes [x1, y1, x2, y2], found {str(rows)[:60]}"
         ) from None

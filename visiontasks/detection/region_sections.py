@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from visiontasks.config import Fraction, Positive, Section
+from visiontasks.config import Depth, Fraction, Positive, Section
 
 Norm = Literal["none", "batch", "group"]
 Length = Annotated[float, Field(gt=0)]
@@ -82,7 +82,7 @@ class SamplingConfig(Section):
 class ProposalConfig(Section):
     """The region proposal network, and which of its boxes go on to the head."""
 
-    depth: Positive = Field(1, description="3x3 convolutions before the two outputs")
+    depth: Depth = Field(1, description="3x3 convolutions before the two outputs")
     sampling: SamplingConfig = SamplingConfig(
         positive_iou=0.7, negative_iou=(0.0, 0.3), samples=256, positive_share=0.5
     )

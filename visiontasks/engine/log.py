@@ -62,6 +62,7 @@ class Report:
     """Speaks to a person on stderr; says nothing in the processes that do not lead, or when quiet."""
 
     def __init__(self, *, speaks: bool = True) -> None:
+        self.speaks = speaks
         self.console = Console(stderr=True, quiet=not speaks, highlight=False, soft_wrap=True)
 
     def line(self, text: str) -> None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from visiontasks import __version__
-from visiontasks.classes import ClassMap
+from visiontasks.classes import ClassMap, difference
 from visiontasks.config_files import parse_config, section_model
 from visiontasks.engine.device import Device
 from visiontasks.engine.infer import Setting
@@ -81,26 +82,38 @@ def open_model(
         options: values that replace the record's operating point.
 
     Raises:
-        WeightsError: tensors are missing or have another shape.
+        WeightsError: tensors are missing or have another shape, or no network has the record's sizes.
         ConfigError: the record's sections are not valid.
         UsageError: an option does not exist.
     """
     classes = ClassMap(tuple(record.classes), tuple(record.file_ids))
-    network: Any = task.build_model(
-        parse_config(section_model(task.config, "model"), record.model, file=name), classes, None, None
-    )
-    receipt = check_tensors(network.state_dict(), tensors)
+    section = parse_config(section_model(task.config, "model"), record.model, file=name)
+    receipt = check_tensors(_shapes(task, section, classes, name), tensors)
     if not receipt.complete:
         raise WeightsError(
             f"{name}: expected the tensors of its own model record, found {receipt.summary()}; "
             "use the version of visiontasks that wrote it, or train anew"
         )
+    network: Any = task.build_model(section, classes, None, None)
     network.load_state_dict(dict(tensors))
     device.place(network).eval()
     input = parse_config(section_model(task.config, "input"), record.input, file=name)
     return OpenModel(
         task, network, classes, input, setting_of(task, input, device, {**record.options, **options}), record
     )
+
+
+def _shapes(task: Task[Any, Any], section: Any, classes: ClassMap, name: str) -> dict[str, Tensor]:
+    """A network's tensors, without memory for them: a small file may describe one that nothing can hold."""
+    try:
+        with torch.device("meta"):
+            shapes: dict[str, Tensor] = task.build_model(section, classes, None, None).state_dict()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            f"{name}: expected a record of a network that can be built, found one that can't ({reason})"
+        ) from None
+    return shapes
 
 
 def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mapping[str, float]) -> Setting:
@@ -146,8 +159,8 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
         UsageError, WeightsError: as `read_model`; WeightsError also when no tensor of the backbone fits.
     """
     tensors, record = read_model(name, task)
-    same = record.task == task.name and tuple(record.classes) == classes.names
-    offered = {key: tensor for key, tensor in tensors.items() if same or key.startswith("backbone.")}
+    anew = _why_anew(record, task, classes)
+    offered = {key: tensor for key, tensor in tensors.items() if not anew or key.startswith("backbone.")}
     receipt = check_tensors(network.state_dict(), offered)
     if not any(key.startswith("backbone.") for key in receipt.matched):
         raise WeightsError(
@@ -155,5 +168,15 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
             "choose the backbone that the weights were trained with"
         )
     network.load_state_dict({key: offered[key] for key in receipt.matched}, strict=False)
-    head = "" if same else "; the head starts anew (other task or classes)"
-    return f"weights from {name}: {receipt.summary()}{head}"
+    return f"weights from {name}: {receipt.summary()}{f'; the head starts anew ({anew})' if anew else ''}"
+
+
+def _why_anew(record: ModelRecord, task: Task[Any, Any], classes: ClassMap) -> str:
+    """Why the head of a model does not fit a network of other classes; empty where it does."""
+    theirs = ClassMap(tuple(record.classes))
+    if record.task != task.name:
+        return f"the weights are for {record.task}"
+    if theirs.names == classes.names:
+        return ""
+    diff = difference(classes, theirs, ours_name="the data", theirs_name="the weights")
+    return diff or "its classes have another order; to keep it, list them in data.classes as the weights do"

@@ -27,7 +27,9 @@ class CocoLists:
     """What is known of a file so far; a task adds what it reads of an annotation.
 
     number: of the record at hand, in its list. names, sizes: of each picture, as written; height and width in
-    px, 0 = not said. listed: id of a picture -> its place. categories: id -> name, place.
+    px, 0 = not said. listed: id of a picture -> its place in `names`. categories: id -> name, place.
+    image_numbers, records: of each picture and annotation that is kept, its place in the file.
+    Where the ledger collects faults, a record with one is left out: nothing of it is taken over.
     """
 
     def __init__(self, file: str, ledger: Ledger) -> None:
@@ -35,18 +37,25 @@ class CocoLists:
         self.number = 0
         self.notes: dict[tuple[str, str], list[int]] = {}  # table, what was filled in -> how often, first
         self.names: list[str] = []
-        self.sizes = array("q")
+        self.sizes, self.image_numbers = array("q"), array("q")
         self.listed: dict[Id, int] = {}
         self.categories: dict[Id, tuple[str, int]] = {}
         self.picture_codes: dict[Id, int] = {}  # id that an annotation names -> code, in order of appearance
         self.category_codes: dict[Id, int] = {}
         self.pictures, self.labels = array("q"), array("q")  # codes
-        self.records = array("q")  # of each annotation that is kept, its place in the file
+        self.records = array("q")
         self.ids, self.numbers = array("q"), array("q")  # annotation ids that are numbers, and whose they are
         self.text_ids: dict[str, int] = {}
 
     def fail(self, table: str, what: str) -> NoReturn:
-        raise DataError(f"{self.file}, {table}[{self.number}]: {what}")
+        raise self._error(table, what)
+
+    def fault(self, table: str, what: str) -> None:
+        """As `fail`, but where the ledger collects faults: there, reading goes on."""
+        self.ledger.fault(self._error(table, what), self.file, f"{table}[{self.number}]")
+
+    def _error(self, table: str, what: str) -> DataError:
+        return DataError(f"{self.file}, {table}[{self.number}]: {what}")
 
     def note(self, table: str, what: str) -> None:
         """Count what is filled in, maybe in every record: one entry of the ledger for all."""
@@ -56,19 +65,24 @@ class CocoLists:
         if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
             self.fail("images", f"expected a picture with a file_name, found {short(record)}; add it")
         ident = self._id("images", "id", record.get("id"))
-        before = self.listed.setdefault(ident, self.number)
-        if before != self.number:
+        if ident in self.listed:
+            before = self.image_numbers[self.listed[ident]]
             self.fail(
                 "images", f"expected each id once, found {short(ident)}, as in images[{before}]; renumber one"
             )
-        self.names.append(record["file_name"])
-        for side in ("height", "width"):
-            value = 0 if record.get(side) is None else record[side]
-            if not _is_whole(value) or not 0 <= value < 1 << 31:
-                self.fail("images", f"expected a {side} in pixels, found {short(value)}; correct it")
-            self.sizes.append(int(value))
-        if not self.sizes[-1] or not self.sizes[-2]:
+        size = self._side(record, "height"), self._side(record, "width")
+        if not all(size):
             self.note("images", "no height and width: the picture's")
+        self.listed[ident] = len(self.names)
+        self.names.append(record["file_name"])
+        self.sizes.extend(size)
+        self.image_numbers.append(self.number)
+
+    def _side(self, record: dict[str, Any], side: str) -> int:
+        value = 0 if record.get(side) is None else record[side]
+        if not _is_whole(value) or not 0 <= value < 1 << 31:
+            self.fail("images", f"expected a {side} in pixels, found {short(value)}; correct it")
+        return int(value)
 
     def add_category(self, record: Any) -> None:
         name = record.get("name") if isinstance(record, dict) else None
@@ -83,16 +97,18 @@ class CocoLists:
         self.categories[ident] = class_name(name.strip()), self.number
 
     def add_ids(self, record: dict[str, Any]) -> None:
-        """Of an annotation: its picture, its category, its own id."""
+        """Of an annotation: its picture, its category, its own id. The last that may fail of a record."""
         picture, category = record.get("image_id"), record.get("category_id")
         if type(picture) is not int:
             picture = self._id("annotations", "image_id", picture)
         if type(category) is not int:
             category = self._id("annotations", "category_id", category)
+        self._add_id(record.get("id"))
         self.records.append(self.number)
         self.pictures.append(self.picture_codes.setdefault(picture, len(self.picture_codes)))
         self.labels.append(self.category_codes.setdefault(category, len(self.category_codes)))
-        ident = record.get("id")
+
+    def _add_id(self, ident: Any) -> None:
         if ident is None:
             self.note("annotations", "no id: numbered")
             return
@@ -103,7 +119,7 @@ class CocoLists:
         if isinstance(ident, str):
             before = self.text_ids.setdefault(ident, self.number)
             if before != self.number:
-                self._fail_twice(ident, before)
+                self._note_twice(ident, before)
             return
         try:
             self.ids.append(ident)
@@ -128,7 +144,10 @@ class CocoLists:
         return int(crowd)
 
     def finish(self) -> None:
-        """Note in the ledger what was filled in. Raises: DataError for an annotation id that comes twice."""
+        """Note in the ledger what was filled in.
+
+        Raises: DataError for an annotation id that comes twice; where faults are collected, both are kept.
+        """
         for (table, what), (count, number) in self.notes.items():
             reason, first = what, f"{table}[{number}]"
             if count > 1:
@@ -137,9 +156,9 @@ class CocoLists:
         ids, numbers = np.array(self.ids, dtype=np.int64), np.array(self.numbers, dtype=np.int64)
         order = np.argsort(ids, kind="stable")
         same = np.flatnonzero(ids[order][1:] == ids[order][:-1])
-        if len(same):
-            before, self.number = numbers[order[same[0]]], int(numbers[order[same[0] + 1]])
-            self._fail_twice(int(ids[order[same[0]]]), int(before))
+        twice = (ids[order[same]], numbers[order[same]], numbers[order[same + 1]])
+        for ident, before, self.number in zip(*(column.tolist() for column in twice), strict=True):
+            self._note_twice(ident, before)
 
     def names_by_id(self) -> dict[Id, str]:
         """The categories, by id: numbers first."""
@@ -147,7 +166,10 @@ class CocoLists:
         return {ident: self.categories[ident][0] for ident in order}
 
     def places_of_pictures(self) -> NDArray[np.int64]:
-        """(M,) the place of each annotation's picture. Raises: DataError for one that is not in `images`."""
+        """(M,) the place of each annotation's picture.
+
+        Raises: DataError for one that is not in `images`; where faults are collected, it is -1.
+        """
         return self._places(self.pictures, self.picture_codes, self.listed, "image_id")
 
     def places_of_categories(self, places: Mapping[Id, int]) -> NDArray[np.int64]:
@@ -160,20 +182,21 @@ class CocoLists:
         """Codes of ids that annotations name -> places of what they name."""
         table = np.array([places.get(ident, -1) for ident in known], dtype=np.int64)
         result: NDArray[np.int64] = table[np.array(codes, dtype=np.int64)]
-        wrong = np.flatnonzero(result < 0)
-        if len(wrong):
-            self.number = self.records[wrong[0]]
-            ident = list(known)[codes[wrong[0]]]
-            some = ", ".join(map(short, list(places)[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
-            self.fail(
+        wrong = np.flatnonzero(result < 0).tolist()
+        idents = list(known)
+        some = ", ".join(map(short, list(places)[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
+        for annotation in wrong:
+            self.number = self.records[annotation]
+            self.fault(
                 "annotations",
-                f"expected {key} to be one of the file's {len(places)} ({some}), found {short(ident)}; "
+                f"expected {key} to be one of the file's {len(places)} ({some}), "
+                f"found {short(idents[codes[annotation]])}; "
                 f"{len(wrong)} annotations have one that is not there; add it or remove them",
             )
         return result
 
-    def _fail_twice(self, ident: Id, before: int) -> NoReturn:
-        self.fail(
+    def _note_twice(self, ident: Id, before: int) -> None:
+        self.fault(
             "annotations",
             f"expected each id once, found {short(ident)}, as in annotations[{before}]; renumber them",
         )
@@ -199,18 +222,23 @@ def read_lists(file: Path, lists: CocoLists, add_annotation: Callable[[Any], Non
 
     Returns: the keys of the document.
 
-    Raises: DataError: no such file or no JSON; a list is missing, or is none; what the records raise.
+    Raises: DataError: no such file or no JSON; a list is missing, or is none; what the records raise, unless
+        the ledger collects faults (then NaN and infinity, which JSON does not have, are the records' fault).
     """
+    ledger = lists.ledger
     add = {"images": lists.add_image, "annotations": add_annotation, "categories": lists.add_category}
     keys = set()
-    for key, number, record in stream_json(file):
+    for key, number, record in stream_json(file, allow_nan=ledger.collects):
         if key not in keys:
             keys.add(key)
             if key in add and number < 0 and record != []:
                 raise DataError(f"{file}: expected a list under '{key}', found {short(record)}")
         if number >= 0 and key in add:
             lists.number = number
-            add[key](record)
+            try:
+                add[key](record)
+            except DataError as error:
+                ledger.fault(error, file, f"{key}[{number}]")
     missing = [key for key in add if key not in keys]
     if missing:
         found = "a list (results?)" if keys == {""} else ", ".join(sorted(keys)) or "nothing"

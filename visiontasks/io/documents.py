@@ -12,6 +12,7 @@ import itertools
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
@@ -52,8 +53,8 @@ def parse_json(text: str, name: str, *, allow_nan: bool) -> Any:
         number = next(objects)
         result = dict(pairs)
         if len(result) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            counts = Counter(key for key, _ in pairs)
+            twice = next(key for key, count in counts.items() if count > 1)
             line = _line_of_object_end(text, number)
             raise DataError(
                 f"{name}:{line}: expected each key once, found '{twice}' twice in the object above"
@@ -226,7 +227,7 @@ def parse_csv(text: str, name: str) -> list[dict[str, str]]:
 
 def _csv_header(fields: list[str], where: str) -> list[str]:
     header = [field.strip() for field in fields]
-    twice = [column for column in header if header.count(column) > 1]
+    twice = [column for column, count in Counter(header).items() if count > 1]
     if twice or "" in header:
         found = f"'{twice[0]}' twice" if twice else "an empty one"
         raise DataError(f"{where}: expected a header of distinct column names, found {found}")

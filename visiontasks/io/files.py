@@ -9,9 +9,10 @@ import json
 import math
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -59,7 +60,9 @@ def safe_path(root: Path, relative: str) -> Path:
         raise DataError(f"{root}: expected a path inside this folder, found {shown}, which has '..' in it")
     try:
         real_root, real = os.path.realpath(root), os.path.realpath(root / path)
-    except (OSError, ValueError):  # a NUL or half a surrogate pair
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.lstat(real)
+    except (OSError, ValueError):  # a name that is too long, a NUL, half a surrogate pair
         raise DataError(f"{root}: expected a path that can exist, found {shown}") from None
     if not real.startswith(real_root.rstrip(os.sep) + os.sep):
         raise DataError(f"{root}: expected a file inside this folder, found {shown}, a link that leads out")
@@ -87,7 +90,7 @@ def open_binary(
             raise error(f"{path}: expected {what} of at most {max_bytes:,} bytes, found {status.st_size:,}")
         with open(path, "rb") as file:
             yield file
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a name with a NUL is none of any file
         raise error(f"{path}: expected {what}, found no such file") from None
     except OSError as fault:
         raise error(f"{path}: expected {what}, found a file that can't be read: {fault.strerror}") from None
@@ -182,6 +185,31 @@ def replacing(path: Path, *, suffix: str = "") -> Iterator[Path]:
     finally:
         if temporary is not None:
             remove_quietly(temporary)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which takes its place, and that of what lies there, if all goes well.
+
+    Raises: RunError when the disk is full or the place can't be written.
+    """
+    target = Path(os.path.realpath(path))
+    name = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    new, old = target.parent / f"{name}{_TEMPORARY_SUFFIX}", target.parent / f"{name}-old{_TEMPORARY_SUFFIX}"
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+        shutil.rmtree(old, ignore_errors=True)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise RunError(
+            f"{path}: could not be written ({error.strerror}); free some space or choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

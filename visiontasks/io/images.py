@@ -82,20 +82,21 @@ if hasattr(os, "register_at_fork"):  # no worker starts with the lock in the han
     )
 
 
-class _Opened(NamedTuple):
-    """A picture whose header is read.
+class Header(NamedTuple):
+    """height, width: upright. orientation: EXIF's 1..8 that reading undoes; 1 for TIFF (Pillow turns it)."""
 
-    orientation: EXIF's 1..8 that is still to be undone; 1 for TIFF, which Pillow turns by itself.
-    bits: bits a sample in the file.
-    height, width: upright.
-    """
+    height: int
+    width: int
+    orientation: int
+
+
+class _Opened(NamedTuple):
+    """A picture whose header is read. bits: bits a sample in the file."""
 
     image: ImageFile
     format: str
-    orientation: int
     bits: int
-    height: int
-    width: int
+    header: Header
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, ledger: Ledger | None = None) -> Image:
@@ -119,9 +120,16 @@ def read_image_bytes(
     data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, ledger: Ledger | None = None
 ) -> Image:
     """As `read_image`, for a picture in memory; `name` stands for it in messages."""
+    return read_header_and_image(data, name, max_pixels=max_pixels, ledger=ledger)[1]
+
+
+def read_header_and_image(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, ledger: Ledger | None = None
+) -> tuple[Header, Image]:
+    """As `read_image_bytes`, with what the header says."""
     with _decoding(data, name):
         opened = _open(io.BytesIO(data), data[:_START], name, ledger)
-        return _to_rgb(_decode(opened, name, max_pixels), name)
+        return opened.header, _to_rgb(_decode(opened, name, max_pixels), name)
 
 
 def read_size(path: Path, *, max_pixels: int | None = None) -> tuple[int, int]:
@@ -131,14 +139,20 @@ def read_size(path: Path, *, max_pixels: int | None = None) -> tuple[int, int]:
 
     Raises: ImageError when the header can't be read, or the picture is too large.
     """
+    header = read_header(path, max_pixels=max_pixels)
+    return header.height, header.width
+
+
+def read_header(path: Path, *, max_pixels: int | None = None, ledger: Ledger | None = None) -> Header:
+    """What the header of a picture says; arguments and errors as those of `read_size` and `read_image`."""
     with open_binary(path, max_bytes=MAX_FILE_BYTES, what="a picture", error=ImageError) as file:
         start = file.read(_START)
         file.seek(0)
         with _decoding(start, str(path)):
-            opened = _open(file, start, str(path), None)
+            opened = _open(file, start, str(path), ledger)
             if max_pixels is not None:
                 _check_pixels(opened, str(path), max_pixels)
-            return opened.height, opened.width
+            return opened.header
 
 
 def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -285,7 +299,7 @@ def _open(file: BinaryIO, start: bytes, name: str, ledger: Ledger | None) -> _Op
         turned = orientation >= 5
         bits = start[24] if format_name == "PNG" else 8
     height, width = (width, height) if turned else (height, width)
-    return _Opened(image, format_name, orientation, bits, height, width)
+    return _Opened(image, format_name, bits, Header(height, width, orientation))
 
 
 def _orientation(image: ImageFile, file: BinaryIO) -> int:
@@ -319,7 +333,7 @@ def _png_exif(file: BinaryIO) -> bytes | None:
 
 
 def _check_pixels(opened: _Opened, name: str, max_pixels: int) -> None:
-    height, width = opened.height, opened.width
+    height, width, _ = opened.header
     if height < 1 or width < 1:
         raise ImageError(f"{name}: expected at least one pixel, found {height} x {width}")
     if height * width > max_pixels:
@@ -334,9 +348,9 @@ def _decode(opened: _Opened, name: str, max_pixels: int) -> pillow.Image:
     _check_pixels(opened, name, max_pixels)
     with _pillow_unguarded() if opened.format == "TIFF" else nullcontext():  # its tags are read again
         opened.image.load()
-    if opened.orientation == 1:
+    if opened.header.orientation == 1:
         return opened.image
-    return opened.image.transpose(_UPRIGHT[opened.orientation])
+    return opened.image.transpose(_UPRIGHT[opened.header.orientation])
 
 
 def _to_rgb(image: pillow.Image, name: str) -> Image:

@@ -12,7 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from visiontasks.errors import DataError
 from visiontasks.io.files import safe_path
+from visiontasks.ledger import Ledger
+
+OUTSIDE = -2  # in place of the size of a file that lies outside the data's folder
 
 
 class PackedPaths(Sequence[str]):
@@ -58,6 +62,22 @@ def file_sizes(root: Path, paths: Sequence[str]) -> NDArray[np.int64]:
     return sizes
 
 
+def sizes_inside(root: Path, paths: Sequence[str], ledger: Ledger) -> NDArray[np.int64]:
+    """As `file_sizes`; a path that leads out is a fault and, where faults are collected, `OUTSIDE`."""
+    try:
+        return file_sizes(root, paths)
+    except DataError:
+        if not ledger.collects:
+            raise
+    sizes = np.full(len(paths), OUTSIDE, dtype=np.int64)
+    for place, path in enumerate(paths):
+        try:
+            sizes[place] = file_sizes(root, [path])[0]
+        except DataError as error:
+            ledger.fault(error, root / path)
+    return sizes
+
+
 def fingerprint(names: Sequence[str], rows: Iterable[bytes]) -> str:
     """SHA-256, as hex digits, of a data set.
 
@@ -89,3 +109,10 @@ def hashes(paths: Sequence[str], salt: str) -> NDArray[np.uint64]:
     key = hashlib.sha256(salt.encode()).digest()
     digests = [hashlib.blake2b(os.fsencode(path), key=key, digest_size=8).digest() for path in paths]
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+
+
+def evenly_spaced(num: int, most: int | None) -> list[int]:
+    """At most `most` places of 0 .. num - 1, both ends among them; None = all."""
+    if most is None or num <= most:
+        return list(range(num))
+    return [int(place) for place in np.linspace(0, num - 1, most)]

@@ -19,6 +19,7 @@ from visiontasks.io.location import split_path
 from visiontasks.ledger import Ledger
 
 LOOKED_AT: Final = 32  # pictures by which their folder is chosen
+LONG: Final = 255  # bytes of a path; the limit for one name in it
 
 
 def clean_path(path: str, root: Path, where: str) -> str:
@@ -30,7 +31,8 @@ def clean_path(path: str, root: Path, where: str) -> str:
     if not path.strip():
         raise DataError(f"{where}: expected the path of a picture, found none; fill it in")
     parts = path.split("/")
-    if not parts[0] or ".." in parts or os.path.isabs(path) or "\0" in path:
+    is_odd = not path.isprintable() or len(os.fsencode(path)) > LONG  # a name that no file can have?
+    if is_odd or not parts[0] or ".." in parts or os.path.isabs(path):
         try:
             safe_path(root, path)
         except DataError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from visiontasks.backbones.official import adopt_classifier
 from visiontasks.classes import ClassMap
 from visiontasks.segmentation.config import AugmentConfig, InputConfig, SegmentationConfig
+from visiontasks.segmentation.data_tools import DATA_TOOLS
 from visiontasks.segmentation.datasets import LabelledMasks, open_source
 from visiontasks.segmentation.draw import draw, draw_example, plots
 from visiontasks.segmentation.metrics import SegmentationEvaluator, compare
@@ -77,4 +78,5 @@ TASK: Task[Mask, SegmentationMap] = Task(
     compare=compare,
     adopt=adopt_classifier,
     stitcher=_build_stitcher,
+    data=DATA_TOOLS,
 )

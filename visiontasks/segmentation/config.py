@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -122,7 +123,7 @@ class DataConfig(DataSection):
 
 
 def _check_once(values: Sequence[Any]) -> None:
-    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    twice = sorted(value for value, count in Counter(map(str, values)).items() if count > 1)
     if twice:
         raise ValueError(f"each value once ({twice[0]} comes twice)")
 

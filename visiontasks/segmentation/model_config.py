@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from visiontasks.backbones import BACKBONES
 from visiontasks.backbones.section import BackboneSection
-from visiontasks.config import Fraction, Positive, Section
+from visiontasks.config import Depth, Fraction, Positive, Section
 
 WITH_POSITIONS: Final = tuple(name for name, family in BACKBONES.items() if family == "vgg")
 
@@ -24,7 +24,7 @@ class NaiveConfig(Section):
 
     name: Literal["naive"] = "naive"
     width: Positive = Field(32, description="channels of each convolution")
-    depth: Positive = Field(6, description="3x3 convolutions before the one that scores the classes")
+    depth: Depth = Field(6, description="3x3 convolutions before the one that scores the classes")
     weights: str | None = Field(
         None, description="start from: a file, run folder or bundled name; null = random"
     )

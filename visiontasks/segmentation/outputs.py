@@ -103,14 +103,14 @@ def id_masks(folder: Path, classes: ClassMap) -> MaskFolder:
 
 
 class CocoMasks:
-    """coco.json: a document as the format `coco` reads it, one run length a class and picture.
+    """A document as the format `coco` reads it, one run length a class and picture.
 
     Category ids are the classes' file ids where these are numbers, else 1, 2, ...; the class `background` is
-    what no run length covers. folder: where it is written. classes: the K classes of the predictions.
+    what no run length covers. folder, name: where it is written. classes: the K classes of the predictions.
     """
 
-    def __init__(self, folder: Path, classes: ClassMap) -> None:
-        self.path, self.classes = folder / "coco.json", classes
+    def __init__(self, folder: Path, classes: ClassMap, name: str = "coco.json") -> None:
+        self.path, self.classes = folder / name, classes
         numbers = [ident for ident in classes.file_ids if isinstance(ident, int)]
         self.numbers = numbers if len(numbers) == len(classes) else list(range(1, len(classes) + 1))
         self.images: list[dict[str, Any]] = []

@@ -10,18 +10,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import RENAME, ClassMap
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets.balance import class_weights, sample_weights
 from visiontasks.classification.datasets.csv_file import read_csv_file
 from visiontasks.classification.datasets.folder import read_folder
+from visiontasks.classification.datasets.joining import join_listings
 from visiontasks.classification.datasets.labelled_images import LabelledImages, Listing
 from visiontasks.classification.datasets.selection import select
 from visiontasks.classification.datasets.tiny_imagenet import read_tiny_imagenet
 from visiontasks.errors import DataError, unknown_name
 from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
-from visiontasks.splits import defines_classes, find_split, ordered_classes, rename_classes
+from visiontasks.splits import (
+    defines_classes,
+    find_split,
+    listed_places,
+    ordered_classes,
+    rename_classes,
+)
 
 __all__ = ["FORMATS", "LabelledImages", "class_weights", "open_source", "sample_weights"]
 
@@ -50,16 +57,30 @@ def open_source(
             have; a training split without pictures of a class.
     """
     place = find_split(config, split)
-    listing = FORMATS[config.format](place.root, place.location, ledger)
+    listing = _read(config, place.root, place.location, ledger)
+    if place.list is not None:
+        listing = listing.chosen(listed_places(listing.paths, place.list, ledger))
     if place.part is not None or split == "train":
         listing = select(listing, config, split)
     defines = split == "train" and classes is None  # the split that says which classes there are
     found = rename_classes(listing.classes, config, complete=defines)
     wanted = classes or _training_classes(config, place.root, split, found)
-    index = _join(found, wanted, listing, place.where, complete=defines)
+    index = _join(found, wanted, listing, place.where, ledger, complete=defines)
+    labels = index[listing.labels]
+    if ledger.num_faults:  # pictures of classes that are not wanted
+        listing, labels = listing.chosen(np.flatnonzero(labels >= 0)), labels[labels >= 0]
     return LabelledImages.open(
-        place.root, wanted, listing.paths, index[listing.labels], ledger=ledger, max_pixels=config.max_pixels
+        place.root, wanted, listing.paths, labels, ledger=ledger, max_pixels=config.max_pixels
     )
+
+
+def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Listing:
+    """Read a split: one place, or several with + between their names."""
+    reader = FORMATS[config.format]
+    if "+" not in location or (root / location).exists():
+        return reader(root, location, ledger)
+    parts = [part.strip() for part in location.split("+")]
+    return join_listings([reader(root, part, ledger) for part in parts], f"{root / location}", ledger)
 
 
 def _training_classes(config: DataConfig, root: Path, split: str, found: ClassMap) -> ClassMap:
@@ -68,26 +89,23 @@ def _training_classes(config: DataConfig, root: Path, split: str, found: ClassMa
     if ordered is not None or defines_classes(config, split):
         return ordered or found
     assert config.train is not None
-    return rename_classes(FORMATS[config.format](root, config.train, Ledger()).classes, config, complete=True)
+    return rename_classes(_read(config, root, config.train, Ledger()).classes, config, complete=True)
 
 
 def _join(
-    found: ClassMap, wanted: ClassMap, listing: Listing, where: str, *, complete: bool
+    found: ClassMap, wanted: ClassMap, listing: Listing, where: str, ledger: Ledger, *, complete: bool
 ) -> NDArray[np.int64]:
-    """The index in `wanted` of each class that was found: (K,) int64.
+    """The index in `wanted` of each class that was found: (K,) int64; -1 for a fault that is collected.
 
     A split that only measures need not have pictures of every class: the numbers of the others are undefined.
     """
-    extra = [name for name in found.names if name not in wanted.names]
-    missing = [name for name in wanted.names if name not in found.names]
+    extra, missing = found.names_beyond(wanted), wanted.names_beyond(found)
     if extra:
-        where += _first_picture(listing, found.names.index(extra[0]))
+        place = _first_picture(listing, found.names.index(extra[0]))
         more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
         unused = f"; without pictures: {', '.join(missing[:SHOWN])}" if missing else ""
-        raise DataError(
-            f"{where}: {unknown_name('class', extra[0], wanted.names)}{more}{unused}"
-            "; rename it with data.classes: {old: new}"
-        )
+        fault = f"{where}{place}: {unknown_name('class', extra[0], wanted.names)}{more}{unused}"
+        ledger.fault(DataError(f"{fault}; {RENAME}"), where, extra[0])
     if missing and complete:
         raise DataError(
             f"{where}: expected pictures of each class, found none of {len(missing)}: "
@@ -101,7 +119,8 @@ def _join(
             len(wanted),
             ", ".join(missing[:SHOWN]),
         )
-    return np.array([wanted.names.index(name) for name in found.names], dtype=np.int64)
+    index = {name: place for place, name in enumerate(wanted.names)}
+    return np.array([index.get(name, -1) for name in found.names], dtype=np.int64)
 
 
 def _first_picture(listing: Listing, label: int) -> str:

@@ -38,5 +38,5 @@ def class_weights(config: LossConfig, source: LabelledImages) -> NDArray[np.floa
         return len(source) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     weights = np.ones(len(source.classes))
     for name, weight in config.class_weights.items():
-        weights[source.classes.index(name)] = weight
+        weights[source.classes.index(name, where="loss.class_weights")] = weight
     return weights

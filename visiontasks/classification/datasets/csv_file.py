@@ -59,7 +59,8 @@ def read_labels(file: Path, root: Path | None, ledger: Ledger) -> tuple[dict[str
     Args:
         file: with columns path and label.
         root: paths must stay inside; None = they are only names.
-        ledger: rows that repeat another are dropped and counted.
+        ledger: rows that repeat another are dropped and counted; faulty ones are left out, if it collects
+            them.
 
     Raises: DataError as `read_csv_file`; no rows are no fault here.
     """
@@ -67,24 +68,44 @@ def read_labels(file: Path, root: Path | None, ledger: Ledger) -> tuple[dict[str
     check_columns(file, table, COLUMNS)
     labels: dict[str, str] = {}
     rows: list[int] = []
-    conflicts: list[str] = []
+    conflicts: dict[int, str] = {}
     for number, row in enumerate(table, start=1):
-        path, label = clean_path(row["path"], root, file, number), class_name(row["label"].strip())
-        if not label:
-            raise DataError(f"{file}, row {number}: expected a label for {path}, found none; fill it in")
+        try:
+            path, label = _read_row(row, root, file, number)
+        except DataError as error:
+            ledger.fault(error, file, f"row {number}")
+            continue
         if path not in labels:
             labels[path] = label
             rows.append(number)
         elif labels[path] == label:
             ledger.add("dropped", file, "row that repeats another", f"row {number}")
         else:
-            conflicts.append(f"row {number}: {path} is '{label}', before it was '{labels[path]}'")
-    if conflicts:
-        raise DataError(
-            f"{file}: expected one label a picture, found {len(conflicts)} with two: "
-            f"{'; '.join(conflicts[:SHOWN])}; remove the wrong rows"
-        )
+            conflicts[number] = f"{path} is '{label}', before it was '{labels[path]}'"
+    _report_conflicts(file, conflicts, ledger)
     return labels, rows
+
+
+def _read_row(row: Mapping[str, str], root: Path | None, file: Path, number: int) -> tuple[str, str]:
+    path, label = clean_path(row["path"], root, file, number), class_name(row["label"].strip())
+    if not label:
+        raise DataError(f"{file}, row {number}: expected a label for {path}, found none; fill it in")
+    return path, label
+
+
+def _report_conflicts(file: Path, conflicts: Mapping[int, str], ledger: Ledger) -> None:
+    """conflicts: {row: what it says}. Raises: DataError with some of them; each is a fault, if collected."""
+    if conflicts and not ledger.collects:
+        shown = "; ".join(f"row {number}: {what}" for number, what in [*conflicts.items()][:SHOWN])
+        raise DataError(
+            f"{file}: expected one label a picture, found {len(conflicts)} with two: {shown}; "
+            "remove the wrong rows"
+        )
+    for number, what in conflicts.items():
+        error = DataError(
+            f"{file}, row {number}: expected one label a picture, found two: {what}; remove one"
+        )
+        ledger.fault(error, file, f"row {number}")
 
 
 def check_columns(file: Path, table: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

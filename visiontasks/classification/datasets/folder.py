@@ -63,13 +63,11 @@ def read_folder(root: Path, location: str, ledger: Ledger, *, companions: Sequen
         if not found.pictures:
             empty.append(folder)
     if empty:
-        shown = ", ".join(empty[:SHOWN])
-        raise DataError(
-            f"{top}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in each class folder, "
-            f"found none in {len(empty)} of {len(folders)}: {shown}; add some or remove the folder"
-        )
+        _report_empty(top, empty, len(folders), ledger)
+        folders = [folder for folder in folders if folder not in empty]
     classes = ClassMap(tuple(class_name(folder) for folder in folders))
-    return Listing(classes, paths, np.repeat(np.arange(len(folders), dtype=np.int64), counts))
+    sizes = [count for count in counts if count]
+    return Listing(classes, paths, np.repeat(np.arange(len(folders), dtype=np.int64), sizes))
 
 
 def _classes_in(top: Path) -> tuple[list[str], list[str]]:
@@ -92,6 +90,18 @@ def _check_folders(top: Path, location: str, folders: Sequence[str]) -> None:
             f"{top}: expected one folder a class, found splits ({', '.join(folders)}); "
             f"name them in the config, for instance data.train: {first}"
         )
+
+
+def _report_empty(top: Path, empty: Sequence[str], num_folders: int, ledger: Ledger) -> None:
+    """Raises: DataError, unless faults are collected and some folder has pictures."""
+    shown = ", ".join(empty[:SHOWN])
+    error = DataError(
+        f"{top}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in each class folder, "
+        f"found none in {len(empty)} of {num_folders}: {shown}; add some or remove the folder"
+    )
+    if len(empty) == num_folders:
+        raise error
+    ledger.fault(error, top, shown)
 
 
 def _walk(folder: str, prefix: str, found: _Found) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from visiontasks.classes import ClassMap
 from visiontasks.io.images import read_image
-from visiontasks.io.listing import PackedPaths, file_sizes, fingerprint
+from visiontasks.io.listing import OUTSIDE, PackedPaths, fingerprint, sizes_inside
 from visiontasks.ledger import Ledger
 from visiontasks.types import Sample
 
@@ -78,11 +78,13 @@ class LabelledImages:
             ledger: receives what is met while reading.
             max_pixels: pictures with more are skipped.
 
-        Raises: DataError for a path that leads out of root.
+        Raises: DataError for a path that leads out of root, unless faults are collected.
         """
-        order = sorted(range(len(paths)), key=paths.__getitem__)
-        paths, labels = [paths[i] for i in order], np.asarray(labels, dtype=np.int64)[order]
-        facts = zip(paths, labels.tolist(), file_sizes(root, paths).tolist(), strict=True)
+        sizes = sizes_inside(root, paths, ledger)
+        inside = np.flatnonzero(sizes != OUTSIDE).tolist()
+        order = np.array(sorted(inside, key=paths.__getitem__), dtype=np.int64)
+        paths, labels, sizes = [paths[i] for i in order.tolist()], labels[order], sizes[order]
+        facts = zip(paths, labels.tolist(), sizes.tolist(), strict=True)
         return cls(
             root=root,
             classes=classes,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -47,11 +47,14 @@ def read_tiny_imagenet(root: Path, location: str, ledger: Ledger) -> Listing:
     folders = listing.classes.names
     if set(folders) != set(wnids):
         extra, missing = sorted(set(folders) - set(wnids)), sorted(set(wnids) - set(folders))
-        raise DataError(
+        error = DataError(
             f"{top}: expected a folder for each line of wnids.txt; without a folder: "
             f"{', '.join(missing[:SHOWN]) or 'none'}; not in wnids.txt: {', '.join(extra[:SHOWN]) or 'none'}"
         )
-    index = np.array([wnids.index(folder) for folder in folders], dtype=np.int64)
+        ledger.fault(error, top)
+        known = np.array([folder in wnids for folder in folders], dtype=np.bool_)
+        listing = listing.chosen(np.flatnonzero(known[listing.labels]))
+    index = np.array([wnids.index(name) if name in wnids else -1 for name in folders], dtype=np.int64)
     return Listing(classes, listing.paths, index[listing.labels])
 
 
@@ -97,27 +100,33 @@ def _read_annotated(top: Path, location: str, classes: ClassMap, ledger: Ledger)
         if not line:
             continue
         name, wnid = [*line.split("\t"), ""][:2]
-        if wnid not in index:
-            raise DataError(f"{file}, line {number}: expected one of the ids in wnids.txt, found '{wnid}'")
-        if not name or "/" in name or "\\" in name:
-            raise DataError(
-                f"{file}, line {number}: expected the name of a picture in images/, found '{name}'"
-            )
-        if labels.setdefault(name, index[wnid]) != index[wnid]:
-            before = classes.file_ids[labels[name]]
-            raise DataError(
-                f"{file}, line {number}: expected one class for {name}, found {wnid} after {before}"
-            )
-        if len(labels) == len(rows):
+        before = labels.get(name)
+        try:
+            _check_row(name, wnid, index, None if before is None else classes.file_ids[before])
+        except DataError as error:
+            ledger.fault(DataError(f"{file}, line {number}: {error}"), file, f"line {number}")
+            continue
+        if before is not None:
             ledger.add("dropped", file, "row that repeats another", f"line {number}")
-        else:
-            rows.append(number)
+            continue
+        labels[name] = index[wnid]
+        rows.append(number)
     if not labels:
         raise DataError(f"{file}: expected a row a picture, found none")
     _drop_unlabelled(top / "images", labels, ledger)
     prefix = "".join(f"{part}/" for part in PurePath(location).parts) + "images/"
     values: NDArray[np.int64] = np.fromiter(labels.values(), np.int64, len(labels))
     return Listing(classes, [prefix + name for name in labels], values, np.array(rows, dtype=np.int64))
+
+
+def _check_row(name: str, wnid: str, known: Container[int | str], before: int | str | None) -> None:
+    """before: the wnid that an earlier row gives the picture, if one. Raises: DataError without the place."""
+    if wnid not in known:
+        raise DataError(f"expected one of the ids in wnids.txt, found '{wnid}'")
+    if not name or "/" in name or "\\" in name:
+        raise DataError(f"expected the name of a picture in images/, found '{name}'")
+    if before not in (None, wnid):
+        raise DataError(f"expected one class for {name}, found {wnid} after {before}")
 
 
 def _drop_unlabelled(folder: Path, labels: Mapping[str, int], ledger: Ledger) -> None:

@@ -10,24 +10,24 @@ from typing import Final
 
 import numpy as np
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import RENAME, ClassMap
 from visiontasks.detection.config import DataConfig
 from visiontasks.detection.datasets.coco import read_coco
 from visiontasks.detection.datasets.crops import read_crops
 from visiontasks.detection.datasets.csv_file import read_csv_boxes
 from visiontasks.detection.datasets.joining import join_lists
 from visiontasks.detection.datasets.labelled_boxes import LabelledBoxes
-from visiontasks.detection.datasets.packing import BACKGROUND, Found, take_pictures
+from visiontasks.detection.datasets.packing import BACKGROUND, Found, take_boxes, take_pictures
 from visiontasks.detection.datasets.repair import repair_boxes, warn_if_outside
 from visiontasks.detection.datasets.voc import read_voc
 from visiontasks.detection.datasets.yolo import read_yolo
-from visiontasks.detection.types import Ints
 from visiontasks.errors import DataError, unknown_name
 from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
 from visiontasks.splits import (
     defines_classes,
     find_split,
+    listed_places,
     ordered_classes,
     places_in_part,
     rename_classes,
@@ -69,18 +69,27 @@ def open_source(
     place = find_split(config, split)
     root, where = place.root, place.where
     found = _read(config, root, place.location, ledger)
+    if place.list is not None:
+        kept = listed_places(found.annotations.files, place.list, ledger)
+        found = replace(found, annotations=take_pictures(found.annotations, kept))
     if place.part is not None:
         kept = places_in_part(found.annotations.files, config, place.part)
         found = replace(found, annotations=take_pictures(found.annotations, kept))
     defines = split == "train" and classes is None  # the split that says which classes there are
-    found = _named(found, config, where, complete=defines)
+    found = _named(found, config, where, ledger, complete=defines)
     wanted = classes or _training_classes(config, root, split, found)
-    index = _join(found, wanted, where, complete=defines)
-    labels = index[found.annotations.labels]
-    found = replace(found, annotations=replace(found.annotations, labels=labels))
+    found = _joined(found, wanted, where, ledger, complete=defines)
     warn_if_outside(found.annotations, where)
     annotations = repair_boxes(found, ledger) if split == "train" else found.annotations
-    return LabelledBoxes.open(root, wanted, annotations, ledger=ledger, max_pixels=config.max_pixels)
+    return LabelledBoxes.open(
+        root,
+        wanted,
+        annotations,
+        ledger=ledger,
+        max_pixels=config.max_pixels,
+        format=config.format,
+        where=found.where,
+    )
 
 
 def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Found:
@@ -91,7 +100,7 @@ def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Foun
     return join_lists([reader(root, part.strip(), config, ledger) for part in location.split("+")], ledger)
 
 
-def _named(found: Found, config: DataConfig, where: str, *, complete: bool) -> Found:
+def _named(found: Found, config: DataConfig, where: str, ledger: Ledger, *, complete: bool) -> Found:
     """The data under the config's names for its classes; `complete`: each of these must be there.
 
     The name of the background is reserved: without boxes it is left out, as some programs list it.
@@ -100,15 +109,18 @@ def _named(found: Found, config: DataConfig, where: str, *, complete: bool) -> F
     if BACKGROUND not in classes.names:
         return replace(found, classes=classes)
     index = classes.index(BACKGROUND)
-    labels = found.annotations.labels
-    if (labels == index).any():
-        raise DataError(
+    is_background = found.annotations.labels == index
+    if is_background.any():
+        what = (
             f"{where}{_first_box(found, index)}: expected no class '{BACKGROUND}', the name of what shows no "
             f"object, found boxes of it; rename it with data.classes: {{{BACKGROUND}: NEW}}"
         )
+        ledger.fault(DataError(what), *found.place(int(np.argmax(is_background))))
+    annotations = take_boxes(found.annotations, ~is_background)
+    labels = annotations.labels
     kept = [i for i in range(len(classes)) if i != index]
     ids = tuple(classes.file_ids[i] for i in kept) if classes.file_ids else ()
-    annotations = replace(found.annotations, labels=labels - (labels > index))
+    annotations = replace(annotations, labels=labels - (labels > index))
     return replace(
         found, annotations=annotations, classes=ClassMap(tuple(classes.names[i] for i in kept), ids)
     )
@@ -121,27 +133,29 @@ def _training_classes(config: DataConfig, root: Path, split: str, found: Found) 
         return ordered or found.classes
     assert config.train is not None
     training = _read(config, root, config.train, Ledger())
-    return _named(training, config, f"{root / config.train}", complete=True).classes
+    return _named(training, config, f"{root / config.train}", Ledger(), complete=True).classes
 
 
-def _join(found: Found, wanted: ClassMap, where: str, *, complete: bool) -> Ints:
-    """The index in `wanted` of each class that was found (K,); -1 for one without boxes that is not wanted.
+def _joined(found: Found, wanted: ClassMap, where: str, ledger: Ledger, *, complete: bool) -> Found:
+    """The data with indices of `wanted`.
 
     A split that only measures need not show each class: the numbers of the others are undefined.
     """
     counts = np.bincount(found.annotations.labels, minlength=len(found.classes))
     used = [name for name, count in zip(found.classes.names, counts.tolist(), strict=True) if count]
-    extra = [name for name in used if name not in wanted.names]
-    unused = [name for name in wanted.names if name not in used]
-    if extra:
-        more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
-        without = f"; without boxes: {', '.join(unused[:SHOWN])}" if unused else ""
-        raise DataError(
-            f"{where}{_first_box(found, found.classes.index(extra[0]))}: "
-            f"{unknown_name('class', extra[0], wanted.names)}{more}{without}"
-            "; rename it with data.classes: {old: new}"
+    known, seen, named = set(wanted.names), set(used), set(found.classes.names)
+    extra = [name for name in used if name not in known]
+    unused = [name for name in wanted.names if name not in seen]
+    more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
+    without = f"; without boxes: {', '.join(unused[:SHOWN])}" if unused else ""
+    for name in extra:
+        label = found.classes.index(name)
+        what = (
+            f"{where}{_first_box(found, label)}: {unknown_name('class', name, wanted.names)}{more}{without}"
+            f"; {RENAME}"
         )
-    missing = [name for name in unused if name not in found.classes.names]
+        ledger.fault(DataError(what), *found.place(int(np.argmax(found.annotations.labels == label))))
+    missing = [name for name in unused if name not in named]
     if missing and complete:
         raise DataError(
             f"{where}: expected boxes of each class, found none of {len(missing)}: "
@@ -150,8 +164,10 @@ def _join(found: Found, wanted: ClassMap, where: str, *, complete: bool) -> Ints
     if unused:
         shown = ", ".join(unused[:SHOWN])
         _log.warning("%s: no boxes of %d of %d classes: %s", where, len(unused), len(wanted), shown)
-    index = {name: place for place, name in enumerate(wanted.names)}
-    return np.array([index.get(name, -1) for name in found.classes.names], dtype=np.int64)
+    place = {name: place for place, name in enumerate(wanted.names)}
+    index = np.array([place.get(name, -1) for name in found.classes.names], dtype=np.int64)
+    annotations = replace(found.annotations, labels=index[found.annotations.labels])
+    return replace(found, annotations=take_boxes(annotations, annotations.labels >= 0))
 
 
 def _first_box(found: Found, label: int) -> str:

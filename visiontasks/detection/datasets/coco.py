@@ -15,12 +15,13 @@ from typing import Any
 from visiontasks.classes import ClassMap
 from visiontasks.detection.config import DataConfig
 from visiontasks.detection.datasets.coco_tables import Tables
-from visiontasks.detection.datasets.packing import Found, fill_sizes
+from visiontasks.detection.datasets.packing import Found, fill_sizes, take_pictures
+from visiontasks.detection.datasets.usable import clean_paths, each_once, inside_root
 from visiontasks.detection.types import Annotations
 from visiontasks.io.coco_lists import Id, read_lists
 from visiontasks.io.files import write_json
 from visiontasks.io.location import split_path
-from visiontasks.io.pictures import as_prefix, check_once, clean_path, pictures_folder
+from visiontasks.io.pictures import as_prefix, pictures_folder
 from visiontasks.ledger import Ledger
 from visiontasks.ops.boxes import xyxy_to_xywh
 
@@ -36,14 +37,23 @@ def read_coco(root: Path, location: str, config: DataConfig, ledger: Ledger) -> 
     Raises: DataError as `read_coco_file`; a path that leaves root; no pictures where they are looked for.
     """
     file = split_path(root, location, "a JSON file")
-    classes, found = read_coco_file(file, ledger)
-    names = [clean_path(name, root, f"{file}, images[{i}]") for i, name in enumerate(found.files)]
-    check_once(names, lambda i: f"{file}, images[{i}]")
+    tables = _read(file, ledger)
+    classes, found = tables.packed()
+
+    def where(place: int) -> tuple[str, str]:
+        return str(file), f"images[{tables.image_numbers[place]}]"
+
+    names, places = clean_paths(found.files, root, where, ledger)
+    once = each_once(names, lambda i: where(int(places[i])), ledger)
+    names, places = [names[i] for i in once.tolist()], places[once]
     stem = file.stem.removeprefix("instances_")
     beside = as_prefix(str(Path(location).parent))
     folders = ("", beside, "images/", f"{stem}/", f"images/{stem}/", f"{beside}{stem}/", f"{beside}images/")
     folder = pictures_folder(root, config.images, names, folders, file)
-    found.files = [folder + name for name in names]
+    files = [folder + name for name in names]
+    inside = inside_root(root, files, lambda i: where(int(places[i])), ledger)
+    found = take_pictures(found, places[inside])
+    found.files = [files[i] for i in inside.tolist()]
     return Found(classes, fill_sizes(root, found), partial(_where, str(file)))
 
 
@@ -63,11 +73,15 @@ def read_coco_file(file: Path, ledger: Ledger) -> tuple[ClassMap, Annotations]:
         DataError: no such file or no JSON; a list or key is missing; numbers that are not finite; an id
             twice; an unknown picture or category; `ignore` without `iscrowd`; a run length of another size.
     """
+    return _read(file, ledger).packed()
+
+
+def _read(file: Path, ledger: Ledger) -> Tables:
     tables = Tables(str(file), ledger)
     keys = read_lists(file, tables, tables.add_annotation)
     if "info" not in keys:
         ledger.add("repaired", file, "no 'info': left empty")
-    return tables.packed()
+    return tables
 
 
 def write_coco(file: Path, classes: ClassMap, annotations: Annotations) -> None:

@@ -46,10 +46,12 @@ def read_crops(root: Path, location: str, config: DataConfig, ledger: Ledger) ->
         ledger.add("dropped", f"{prefix}", reason, f"{len(loose)}, first {loose[0]}")
     pictures = {folder: pictures_below(root, f"{prefix}{folder}/", ledger) for folder in folders}
     if empty := [folder for folder, paths in pictures.items() if not paths]:
-        raise DataError(
+        what = (
             f"{top}: expected pictures in each class folder, found none in {len(empty)} of {len(folders)}: "
             f"{', '.join(empty[:SHOWN])}; add some or remove the folder"
         )
+        ledger.fault(DataError(what), top)
+        names = [folder for folder in names if folder not in empty]
     files = [path for paths in pictures.values() for path in paths]
     index = {folder: place for place, folder in enumerate(names)}
     labels = np.repeat([index.get(folder, -1) for folder in pictures], [len(p) for p in pictures.values()])

@@ -18,7 +18,8 @@ import numpy as np
 
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.detection.config import DataConfig
-from visiontasks.detection.datasets.packing import LARGEST, Found, fill_sizes, pack
+from visiontasks.detection.datasets.packing import LARGEST, Found, fill_sizes, pack, take_pictures
+from visiontasks.detection.datasets.usable import inside_root
 from visiontasks.detection.types import Annotations
 from visiontasks.errors import DataError
 from visiontasks.io.files import read_document, write_csv
@@ -51,7 +52,7 @@ def read_csv_boxes(root: Path, location: str, config: DataConfig, ledger: Ledger
     Args:
         root: the data's folder; `location`: the split's CSV file below it.
         config: `images` is the folder that paths are relative to; else root, or where the file lies.
-        ledger: not used by this format.
+        ledger: where it collects faults, gets those of rows.
 
     Raises:
         DataError: no such file, no rows; a column is missing; with file and row: a field that is no finite
@@ -61,14 +62,18 @@ def read_csv_boxes(root: Path, location: str, config: DataConfig, ledger: Ledger
     rows = read_document(file)
     if not rows:
         raise DataError(f"{file}: expected rows under the header, found none; list the pictures")
-    table = _Table(str(file), root, _columns(file, rows[0]))
+    table = _Table(str(file), root, columns_of(file, rows[0]))
     for number, row in enumerate(rows, start=1):
-        table.add(row, number)
+        try:
+            table.add(row, number)
+        except DataError as error:
+            ledger.fault(error, file, f"row {number}")
     classes, annotations = table.packed()
     folders = ("", as_prefix(str(Path(location).parent)), "images/")
     folder = pictures_folder(root, config.images, annotations.files, folders, file)
     files = [folder + name for name in annotations.files]
-    annotations = replace(annotations, files=files, image_ids=files)
+    inside = inside_root(root, files, lambda i: (str(file), files[i]), ledger)
+    annotations = take_pictures(replace(annotations, files=files, image_ids=files), inside)
     return Found(classes, fill_sizes(root, annotations), partial(_where, str(file)))
 
 
@@ -76,7 +81,7 @@ def _where(file: str, picture: str, record: int) -> tuple[str, str]:
     return file, f"row {record}"
 
 
-def _columns(file: Path, row: Mapping[str, str]) -> dict[str, str]:
+def columns_of(file: Path, row: Mapping[str, str]) -> dict[str, str]:
     """Our name of each column -> the file's. Raises: DataError when one that is needed is missing."""
     by_name = {name.lower(): name for name in reversed(list(row))}
     columns = {
@@ -110,10 +115,10 @@ class _Table:
         """Read a row: a box, or a picture that has none."""
         fields = {ours: row[name].strip() for ours, name in self.columns.items()}
         path = clean_path(row[self.columns["path"]], self.root, f"{self.file}, row {number}")
-        place = self.pictures.setdefault(path, len(self.pictures))
-        self._add_size(fields, place, number)
+        size = self._size(fields, path, number)
         names = CORNERS if self.has_corners else ("x", "y", "width", "height")
         if not fields["label"] and not any(fields[name] for name in names):
+            self._place(path, size)
             return
         if not fields["label"]:
             self._fail(number, "expected a label, found none; fill it in")
@@ -123,6 +128,7 @@ class _Table:
         area = self._number(fields, "area", number) if fields.get("area") else math.nan
         crowd, difficult = (self._flag(fields, name, number) for name in ("crowd", "difficult"))
         self.labels.append(class_name(fields["label"]))
+        place = self._place(path, size)
         self.numbers.append((place, number, x1, y1, x2, y2, area, crowd, difficult))
 
     def _fail(self, number: int, what: str) -> NoReturn:
@@ -145,23 +151,30 @@ class _Table:
             self._fail(number, f"expected {name} 0 or 1, found '{text[:40]}'; correct it")
         return _FLAGS[text]
 
-    def _add_size(self, fields: Mapping[str, str], place: int, number: int) -> None:
-        """The picture's size, where the columns are there and are not the box's."""
+    def _place(self, path: str, size: tuple[int, int]) -> int:
+        """The place of a picture, which may be new."""
+        place = self.pictures.setdefault(path, len(self.pictures))
+        if place == len(self.sizes):
+            self.sizes.append(size)
+        return place
+
+    def _size(self, fields: Mapping[str, str], path: str, number: int) -> tuple[int, int]:
+        """The picture's size, where the columns are there and are not the box's; else 0."""
         given = [fields.get(name, "") for name in ("height", "width")] if self.has_corners else ["", ""]
         size = (0, 0)
         if all(given):
-            if not all(text.isdecimal() for text in given):
-                found = f"'{given[0]}', '{given[1]}'"
+            if not all(text.isdecimal() and len(text) < 10 for text in given):
+                found = f"'{given[0][:40]}', '{given[1][:40]}'"
                 self._fail(number, f"expected height and width in pixels, found {found}; correct them")
             size = (int(given[0]), int(given[1]))
-        if place == len(self.sizes):
-            self.sizes.append(size)
-        elif self.sizes[place] != size:
-            before = "{} x {}".format(*self.sizes[place])
+        known = self.sizes[self.pictures[path]] if path in self.pictures else size
+        if known != size:
+            before = "{} x {}".format(*known)
             self._fail(
                 number,
                 f"expected one size of a picture, found {size[0]} x {size[1]} after {before}; mend one",
             )
+        return size
 
     def packed(self) -> tuple[ClassMap, Annotations]:
         """Everything as arrays."""

@@ -36,10 +36,13 @@ def join_lists(lists: Sequence[Found], ledger: Ledger) -> Found:
                 continue
             before, there = origin[path]
             if not _same_boxes(found, place, lists[before], there):
-                raise DataError(
-                    f"{_describe(found, place)}: expected the same boxes wherever {path} is, found others "
+                file = _describe(found, place)
+                what = (
+                    f"{file}: expected the same boxes wherever {path} is, found others "
                     f"than in {_describe(lists[before], there)}; leave it in one list"
                 )
+                ledger.fault(DataError(what), file, path)
+                continue
             ledger.add("dropped", path, "picture that another list has, too")
         annotations = take_pictures(found.annotations, np.array(places, dtype=np.int64))
         kept.append(replace(found, annotations=annotations))

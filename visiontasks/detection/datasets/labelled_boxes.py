@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from visiontasks.classes import ClassMap
-from visiontasks.detection.datasets.packing import take_pictures
+from visiontasks.detection.datasets.packing import Where, take_pictures
 from visiontasks.detection.types import Annotations, Boxes
 from visiontasks.errors import DataError
 from visiontasks.io.images import read_image
@@ -29,6 +29,8 @@ class LabelledBoxes:
     annotations: the boxes, packed; `files` are relative to root.
     fingerprint: hash of the class names and of each picture's path, size in bytes, id and boxes.
     ledger: what was dropped or repaired when the data was opened, and what is skipped as pictures are read.
+    format: of its files, a key of `FORMATS`; empty where there are none.
+    where: see `packing.Found`; kept where faults are collected, as it may hold a path for each picture.
     """
 
     root: Path
@@ -37,10 +39,20 @@ class LabelledBoxes:
     fingerprint: str
     ledger: Ledger
     max_pixels: int
+    format: str = ""
+    where: Where | None = None
 
     @classmethod
     def open(
-        cls, root: Path, classes: ClassMap, annotations: Annotations, *, ledger: Ledger, max_pixels: int
+        cls,
+        root: Path,
+        classes: ClassMap,
+        annotations: Annotations,
+        *,
+        ledger: Ledger,
+        max_pixels: int,
+        format: str = "",
+        where: Where | None = None,
     ) -> Self:
         """Look at every file, without reading it; a missing one is skipped when it is read.
 
@@ -49,6 +61,8 @@ class LabelledBoxes:
             annotations: labels are indices into `classes`; each picture once.
             ledger: receives what is met while reading.
             max_pixels: pictures with more are skipped.
+            format: of the files that the boxes are from.
+            where: file and record of a box.
 
         Raises: DataError for a path that leads out of root.
         """
@@ -65,6 +79,8 @@ class LabelledBoxes:
             fingerprint=fingerprint(classes.names, _facts(root, annotations)),
             ledger=ledger,
             max_pixels=max_pixels,
+            format=format,
+            where=where if ledger.collects else None,
         )
 
     @property
@@ -83,21 +99,23 @@ class LabelledBoxes:
         """
         path = self.root / self.annotations.files[index]
         image = read_image(path, max_pixels=self.max_pixels, ledger=self.ledger)
-        self._check_size(path, (image.shape[0], image.shape[1]), index)
+        if fault := self.size_fault(index, image.shape[0], image.shape[1]):
+            raise DataError(f"{path}: {fault}")
         return Sample(image, self.annotations.truth(index), self.annotations.image_ids[index])
 
-    def _check_size(self, path: Path, found: tuple[int, int], index: int) -> None:
-        height, width = self.annotations.sizes[index].tolist()
-        if not height or found == (height, width):
-            return
+    def size_fault(self, index: int, height: int, width: int) -> str:
+        """Why a picture that is so large is not the one its boxes were drawn on; "" where it may be."""
+        annotated = tuple(self.annotations.sizes[index].tolist())
+        if not annotated[0] or annotated == (height, width):
+            return ""
         remedy = "mend the annotation, or bring back the picture it was made for"
-        if found == (width, height):
+        if annotated == (width, height):
             remedy = (
                 "swap them; or, if the picture's EXIF orientation turns it, save it turned and annotate that"
             )
-        raise DataError(
-            f"{path}: expected {height} x {width} pixels (height x width, as annotated), "
-            f"found {found[0]} x {found[1]}; {remedy}"
+        return (
+            f"expected {annotated[0]} x {annotated[1]} pixels (height x width, as annotated), "
+            f"found {height} x {width}; {remedy}"
         )
 
 

@@ -16,6 +16,7 @@ from visiontasks.ops.boxes import box_area
 
 BACKGROUND: Final = "background"  # no object's class; the folder of crops that show none
 LARGEST: Final = 1e9  # px: no coordinate is larger, so that no area overflows
+Where = Callable[[str, int], tuple[str, str]]  # a picture's file, a box's record -> as messages name them
 _OF_BOXES: Final = ("boxes", "labels", "crowd", "difficult", "area", "scores", "records")
 
 
@@ -24,12 +25,12 @@ class Found:
     """What an adapter finds in one list of a data set.
 
     classes: as the files name them. annotations: `files` are relative to the data's root.
-    where: (a picture's file, the record of a box) -> (file, record) as a message names them.
+    where: file and record of a box.
     """
 
     classes: ClassMap
     annotations: Annotations
-    where: Callable[[str, int], tuple[str, str]]
+    where: Where
 
     def place(self, box: int) -> tuple[str, str]:
         """File and record of a box."""

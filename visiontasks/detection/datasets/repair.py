@@ -30,7 +30,7 @@ def repair_boxes(found: Found, ledger: Ledger) -> Annotations:
     Raises: DataError when the ledger is strict; names file and record.
     """
     annotations = found.annotations
-    clipped = _clipped(annotations)
+    clipped = clipped_boxes(annotations)
     boxes = annotations.boxes
     empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
     outside = ~empty & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
@@ -43,7 +43,7 @@ def repair_boxes(found: Found, ledger: Ledger) -> Annotations:
     return take_boxes(replace(annotations, boxes=clipped, area=area), kept)
 
 
-def _clipped(annotations: Annotations) -> Floats:
+def clipped_boxes(annotations: Annotations) -> Floats:
     """The boxes inside their pictures; of a picture of unknown size as they are."""
     height, width = annotations.sizes[annotations.picture].T.astype(np.float64)  # (M,) each
     corners = np.where((height > 0) & (width > 0), (width, height), np.inf).T  # (M, 2)

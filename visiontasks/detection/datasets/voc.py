@@ -20,7 +20,8 @@ import numpy as np
 
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.detection.config import DataConfig
-from visiontasks.detection.datasets.packing import LARGEST, Found, fill_sizes, pack
+from visiontasks.detection.datasets.packing import LARGEST, Found, fill_sizes, pack, take_pictures
+from visiontasks.detection.datasets.usable import each_once, inside_root
 from visiontasks.detection.types import Annotations
 from visiontasks.errors import DataError, unknown_name
 from visiontasks.io.documents import decode_text
@@ -52,19 +53,21 @@ def read_voc(root: Path, location: str, config: DataConfig, ledger: Ledger) -> F
     """
     prefix, names, where = _names(root, location, ledger)
     tables = _Tables(ledger)
-    for name in names:
-        tables.add(safe_path(root, f"{prefix}{name}.xml"))
+    names = [name for name in names if tables.add(root, f"{prefix}{name}.xml")]
     stems = _Stems(root)
     parent = as_prefix(str(PurePath(prefix).parent))
     usual = [f"{above}{below}" for above in (prefix, parent, "") for below in BESIDE]
     folders = (PICTURE_FOLDER, prefix, *usual)
     folder = pictures_folder(root, config.images, names, folders, where, has=stems.has)
     files = [stems.find(folder, name, filename) for name, filename in zip(names, tables.files, strict=True)]
-    check_once(files, lambda i: f"{root / prefix}{os.sep}{names[i]}.xml")
+    xml = [f"{root / prefix}{os.sep}{name}.xml" for name in names]
+    once = each_once(files, lambda i: (xml[i], ""), ledger)
     classes, annotations = tables.packed(files, files, str(where))
     annotations.scores = None
-    xml = dict(zip(files, (f"{root / prefix}{os.sep}{name}.xml" for name in names), strict=True))
-    return Found(classes, fill_sizes(root, annotations), partial(_where, xml))
+    inside = inside_root(root, [files[i] for i in once.tolist()], lambda i: (xml[once[i]], ""), ledger)
+    annotations = take_pictures(annotations, once[inside])
+    xml_of = {files[i]: xml[i] for i in once[inside].tolist()}
+    return Found(classes, fill_sizes(root, annotations), partial(_where, xml_of))
 
 
 def _where(xml: dict[str, str], picture: str, record: int) -> tuple[str, str]:
@@ -92,7 +95,7 @@ def read_voc_folder(
         raise DataError(f"{folder}: expected a folder of VOC's XML files, found {describe_folder(folder)}")
     tables = _Tables(ledger)
     for name in names:
-        tables.add(folder / f"{name}.xml")
+        tables.add(folder, f"{name}.xml")
     suffixes = (os.path.splitext(filename)[1] or ".jpg" for filename in tables.files)
     files = [name + suffix for name, suffix in zip(names, suffixes, strict=True)]
     return tables.packed(files, names, str(folder), classes)
@@ -135,19 +138,28 @@ def _names_in(root: Path, listing: Path, ledger: Ledger) -> list[str]:
     for number, line in enumerate(decode_text(data, str(listing)).splitlines(), start=1):
         if not (text := line.strip()):
             continue
-        where = f"{listing}:{number}"
-        name = clean_path(text, root, where)
-        if not (root / f"{XML_FOLDER}{name}.xml").is_file():
-            name = _FLAG.sub("", name)
-            if not (root / f"{XML_FOLDER}{name}.xml").is_file():
-                raise DataError(
-                    f"{where}: expected {XML_FOLDER}{name}.xml, found no such file; "
-                    "add it (without objects, if the picture shows none), or take the name out"
-                )
+        try:
+            name = _listed_name(root, text, f"{listing}:{number}")
+        except DataError as error:
+            ledger.fault(error, listing, f"line {number}")
+            continue
         if name in names:
             ledger.add("dropped", listing, f"name that repeats line {names[name]}", f"line {number}")
         names.setdefault(name, number)
     return list(names)
+
+
+def _listed_name(root: Path, text: str, where: str) -> str:
+    """The name that a line of a list gives, with or without a flag behind it."""
+    name = clean_path(text, root, where)
+    if not (root / f"{XML_FOLDER}{name}.xml").is_file():
+        name = _FLAG.sub("", name)
+        if not (root / f"{XML_FOLDER}{name}.xml").is_file():
+            raise DataError(
+                f"{where}: expected {XML_FOLDER}{name}.xml, found no such file; "
+                "add it (without objects, if the picture shows none), or take the name out"
+            )
+    return name
 
 
 @dataclass(slots=True)
@@ -195,19 +207,32 @@ class _Tables:
         self.names: list[str] = []
         self.known: dict[str, str] = {}  # a name as written -> as compared, one object for all
 
-    def add(self, file: Path) -> None:
-        """Read one XML file. Raises: DataError naming file and object."""
-        root = read_document(file)
-        if root.tag != "annotation":
-            raise DataError(f"{file}: expected VOC's <annotation>, found <{root.tag}>; take it out")
-        self.sizes.extend(self._size(root, file))
+    def add(self, folder: Path, path: str) -> bool:
+        """Read one XML file, `path` below a folder; whether it can be used.
+
+        Raises: DataError naming file and object; where faults are collected, the object, or the picture, is
+            left out.
+        """
+        file = folder / path
+        try:
+            root = read_document(safe_path(folder, path))
+            if root.tag != "annotation":
+                raise DataError(f"{file}: expected VOC's <annotation>, found <{root.tag}>; take it out")
+            self.sizes.extend(self._size(root, file))
+        except DataError as error:
+            self.ledger.fault(error, file)
+            return False
         objects = root.findall("object")
         for record, element in enumerate(objects, start=1):
-            self._add_object(element, file, record)
+            try:
+                self._add_object(element, file, record)
+            except DataError as error:
+                self.ledger.fault(error, file, f"object {record}")
         unflagged = sum(element.find("difficult") is None for element in objects)
         if unflagged:
             self.ledger.add("repaired", file, "no flag 'difficult': 0", f"{unflagged} objects")
         self.files.append((root.findtext("filename") or "").strip())
+        return True
 
     def _size(self, root: ElementTree.Element, file: Path) -> tuple[int, int]:
         sides = []
@@ -243,20 +268,20 @@ class _Tables:
         box = element.find("bndbox")
         if box is None:
             fail("expected a bndbox, found none; add it, or remove the object")
-        self.boxes.extend((number(box, "xmin") - 1, number(box, "ymin") - 1))
-        self.boxes.extend((number(box, "xmax"), number(box, "ymax")))
+        left, top, right, bottom = (number(box, tag) for tag in ("xmin", "ymin", "xmax", "ymax"))
         difficult = (element.findtext("difficult") or "0").strip()
         if difficult not in ("0", "1", ""):
             fail(f"expected difficult 0 or 1, found '{difficult[:40]}'; correct it")
+        tag = next((tag for tag in ("score", "confidence") if element.find(tag) is not None), None)
+        if self.names and bool(self.scores) != (tag is not None):
+            fail("expected scores for all objects or for none, found them for some; add or remove them")
+        if tag is not None:
+            self.scores.append(number(element, tag))
+        self.boxes.extend((left - 1, top - 1, right, bottom))
         self.difficult.append(difficult == "1")
-        score = next((tag for tag in ("score", "confidence") if element.find(tag) is not None), None)
-        if score is not None:
-            self.scores.append(number(element, score))
         self.names.append(self.known[name])
         self.records.append(record)
         self.pictures.append(len(self.files))
-        if len(self.scores) not in (0, len(self.names)):
-            fail("expected scores for all objects or for none, found them for some; add or remove them")
 
     def packed(
         self, files: Sequence[str], image_ids: Sequence[str], where: str, classes: ClassMap | None = None
@@ -269,7 +294,10 @@ class _Tables:
         for box, name in enumerate(self.names):
             if name not in index:
                 place = f"{where}, {image_ids[self.pictures[box]]}, object {self.records[box]}"
-                raise DataError(f"{place}: {unknown_name('class', name, classes.names)}")
+                raise DataError(
+                    f"{place}: {unknown_name('class', name, classes.names)}; "
+                    "map it with --map-class old=new, or name all classes with --classes"
+                )
         return classes, pack(
             files,
             np.array(self.sizes, dtype=np.int64).reshape(-1, 2),

@@ -19,7 +19,8 @@ import numpy as np
 
 from visiontasks.classes import ClassMap
 from visiontasks.detection.config import DataConfig
-from visiontasks.detection.datasets.packing import Found, pack
+from visiontasks.detection.datasets.packing import Found, pack, take_pictures
+from visiontasks.detection.datasets.usable import each_once, inside_root
 from visiontasks.detection.datasets.yolo_yaml import list_pictures, read_names
 from visiontasks.detection.types import Annotations, Floats, Ints
 from visiontasks.errors import DataError
@@ -52,13 +53,10 @@ def read_yolo(root: Path, location: str, config: DataConfig, ledger: Ledger) -> 
     """
     names = read_names(root, config.classes if isinstance(config.classes, tuple) else ())
     files = list_pictures(root, location, ledger)
-    check_once(files, lambda i: f"{root / location}")
-    for file in files:
-        if not (folder := (root / label_path(file)).parent).is_dir():
-            raise DataError(
-                f"{folder}: expected the folder of the labels of {file}, found none; "
-                "a picture without labels counts as one without objects only where this folder is"
-            )
+    listed = str(root / location)
+    files = [files[i] for i in each_once(files, lambda i: (listed, ""), ledger).tolist()]
+    files = [files[i] for i in inside_root(root, files, lambda i: (listed, files[i]), ledger).tolist()]
+    files = _with_label_folder(root, files, ledger)
     sizes = picture_sizes(root, files)
     labels = [label_path(file) for file in files]
     annotations = _read(root, labels, files, sizes, len(names), ledger, scores=False)
@@ -67,6 +65,24 @@ def read_yolo(root: Path, location: str, config: DataConfig, ledger: Ledger) -> 
 
 def _where(root: Path, picture: str, record: int) -> tuple[str, str]:
     return str(root / label_path(picture)), f"line {record}"
+
+
+def _with_label_folder(root: Path, files: Sequence[str], ledger: Ledger) -> list[str]:
+    """The pictures whose labels have a folder. Raises: DataError where there is none, as `Ledger.fault`."""
+    by_folder: dict[Path, list[str]] = {}
+    for file in files:
+        by_folder.setdefault((root / label_path(file)).parent, []).append(file)
+    kept: list[str] = []
+    for folder, inside in by_folder.items():
+        if folder.is_dir():
+            kept += inside
+            continue
+        what = (
+            f"{folder}: expected the folder of the labels of {inside[0]}, found none; "
+            "a picture without labels counts as one without objects only where this folder is"
+        )
+        ledger.fault(DataError(what), folder)
+    return kept
 
 
 def label_path(picture: str) -> str:
@@ -131,9 +147,15 @@ def _read(
 ) -> Annotations:
     """The boxes in the label files, in a folder, of some pictures; a picture without a file has none."""
     values, pictures, records = array("d"), array("q"), array("q")
+    usable = np.ones(len(files), dtype=np.bool_)
     for place in np.flatnonzero(file_sizes(folder, labels) > 0).tolist():
         path = folder / labels[place]
-        text = decode_text(read_bytes(path, max_bytes=MAX_BYTES, what="a file of labels"), str(path))
+        try:
+            text = decode_text(read_bytes(path, max_bytes=MAX_BYTES, what="a file of labels"), str(path))
+        except DataError as error:
+            ledger.fault(error, path)
+            usable[place] = False
+            continue
         for record, row in _parse(text, path, num_classes, ledger, scores=scores):
             values.extend(row)
             pictures.append(place)
@@ -143,7 +165,7 @@ def _read(
     height, width = sizes[picture].T
     boxes = cxcywh_to_xyxy(table[:, 1:5]) * np.column_stack([width, height, width, height])
     kept = (height > 0) & (width > 0)  # a picture that can't be read is skipped with its reason later
-    return pack(
+    annotations = pack(
         files,
         sizes,
         picture[kept],
@@ -152,6 +174,7 @@ def _read(
         np.array(records, dtype=np.int64)[kept],
         scores=table[kept, 5] if scores else None,
     )
+    return take_pictures(annotations, np.flatnonzero(usable))
 
 
 def _parse(
@@ -160,7 +183,10 @@ def _parse(
     """The rows of a file with their line numbers."""
     for line, content in enumerate(text.splitlines(), start=1):
         if fields := content.split():
-            yield line, _parse_row(fields, path, line, num_classes, ledger, scores=scores)
+            try:
+                yield line, _parse_row(fields, path, line, num_classes, ledger, scores=scores)
+            except DataError as error:
+                ledger.fault(error, path, f"line {line}")
 
 
 def _parse_row(

@@ -25,7 +25,7 @@ def data_yaml(root: Path) -> Path | None:
     Raises: DataError when there are several.
     """
     for name in ("data.yaml", "data.yml"):
-        if (root / name).is_file():
+        if (root / name).is_file() and "format" not in _mapping(root / name):  # else it is one of ours
             return root / name
     others = sorted(path for path in root.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     named = [path for path in others if "names" in _mapping(path)]
@@ -77,7 +77,7 @@ def _find_names(root: Path, otherwise: Sequence[str]) -> tuple[tuple[str, ...], 
 def _names_in(file: Path, values: Mapping[str, Any]) -> tuple[str, ...]:
     names = values.get("names")
     if isinstance(names, dict):
-        numbers = [int(key) if key.isdecimal() else -1 for key in names]
+        numbers = [int(key) if key.isdecimal() and len(key) < 10 else -1 for key in names]
         if sorted(numbers) != list(range(len(names))):
             raise DataError(
                 f"{file}: expected names numbered 0, 1, ..., found {', '.join(names)[:60]}; "
@@ -127,14 +127,14 @@ def _inside(root: Path, base: str, place: str) -> str:
 
     `../` in front, which some programs write and mean nothing by, is left out where it would leave root.
     """
-    for prefix in (base, ""):
+    for prefix in (base, "") if "\0" not in base + place else ():
         path = posixpath.normpath(posixpath.join(prefix, place.replace("\\", "/")))
         if os.path.isabs(path):
             path = os.path.relpath(os.path.realpath(path), os.path.realpath(root)).replace(os.sep, "/")
-        elif not (root / path).exists():
+        elif not os.path.exists(root / path):  # of any name, also an impossible one
             while path.startswith("../"):
                 path = path[3:]
-        if not path.startswith("../") and (root / path).exists():
+        if not path.startswith("../") and os.path.exists(root / path):
             return path
     return place
 
@@ -163,7 +163,11 @@ def _pictures_in(root: Path, file: Path, ledger: Ledger) -> list[str]:
             continue
         if os.path.isabs(text) and Path(text).is_relative_to(root.absolute()):
             text = str(Path(text).relative_to(root.absolute()))
-        picture = clean_path(text, root, f"{file}:{number}")
+        try:
+            picture = clean_path(text, root, f"{file}:{number}")
+        except DataError as error:
+            ledger.fault(error, file, f"line {number}")
+            continue
         if picture in pictures:
             ledger.add("dropped", file, f"picture that repeats line {pictures[picture]}", f"line {number}")
         pictures.setdefault(picture, number)

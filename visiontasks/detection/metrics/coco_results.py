@@ -172,7 +172,7 @@ def _look_up(
         place = known.get(ident)
         if place is None and isinstance(ident, str):
             digits = ident.strip().removeprefix("-")
-            is_number = digits.isdecimal() and digits.isascii()
+            is_number = digits.isdecimal() and digits.isascii() and len(digits) < 20
             place = known.get(int(ident)) if is_number else by_name(ident)
             if is_number and place is not None:
                 record = int(np.argmax(ids.codes == code))

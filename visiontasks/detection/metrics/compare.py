@@ -48,7 +48,7 @@ def compare(truth: Path, predictions: Path, options: Mapping[str, Any]) -> Detec
     classes, true = _read_truth(truth, wanted, ledger)
     renamed = {old: class_name(new) for old, new in dict(options.get("map_class") or {}).items()}
     for new in renamed.values():
-        classes.index(new)
+        classes.index(new, where="--map-class")
     found = read_predictions(predictions, true, classes, renamed, ledger)
     for line in ledger.summary():
         _log.warning(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import MAX_CLASSES_IN_MASK, ClassMap
+from visiontasks.classes import MAX_CLASSES_IN_MASK, RENAME, ClassMap, difference
 from visiontasks.errors import DataError, unknown_name
 from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
@@ -21,7 +22,7 @@ from visiontasks.segmentation.datasets.folders import read_folders
 from visiontasks.segmentation.datasets.labelled_masks import LabelledMasks, Listing
 from visiontasks.segmentation.datasets.list_file import read_list_file
 from visiontasks.segmentation.datasets.voc import read_voc
-from visiontasks.splits import find_split, ordered_classes, places_in_part, rename_classes
+from visiontasks.splits import find_split, listed_places, ordered_classes, places_in_part, rename_classes
 
 __all__ = ["FORMATS", "LabelledMasks", "open_source"]
 
@@ -56,6 +57,8 @@ def open_source(
     """
     place = find_split(config, split)
     listing = _read(config, place.root, place.location, ledger)
+    if place.list is not None:
+        listing = listing.chosen(listed_places(listing.images, place.list, ledger))
     if place.part is not None:
         listing = listing.chosen(places_in_part(listing.images, config, place.part))
     defines = split == "train" and classes is None
@@ -73,13 +76,15 @@ def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> List
     images, truth = list(first.images), first.truth
     for other in others:
         if other.classes != first.classes:
+            diff = difference(first.classes, other.classes, ours_name="the first", theirs_name="another")
             raise DataError(
-                f"{root}: expected the same classes in the splits '{location}', found different ones"
+                f"{root}: expected the same classes in the splits '{location}', found "
+                f"{diff or 'another order, or other values'}; mend the lists of categories"
             )
         images += other.images
         truth = truth.joined(other.truth)
     if len(set(images)) != len(images):
-        twice = next(image for image in sorted(images) if images.count(image) > 1)
+        twice = min(image for image, count in Counter(images).items() if count > 1)
         raise DataError(f"{root}: expected each picture once in the splits '{location}', found {twice} twice")
     if len(first.classes) > MAX_CLASSES_IN_MASK:
         raise DataError(f"{root}: expected at most {MAX_CLASSES_IN_MASK} classes, found {len(first.classes)}")
@@ -91,14 +96,13 @@ def _join(found: ClassMap, wanted: ClassMap, where: str, *, complete: bool) -> N
 
     A split that only measures need not have each class: the numbers of the others are undefined.
     """
-    extra = [name for name in found.names if name not in wanted.names]
-    missing = [name for name in wanted.names if name not in found.names]
+    extra, missing = found.names_beyond(wanted), wanted.names_beyond(found)
     if extra:
         more = f"; {len(extra)} such: {', '.join(extra[:SHOWN])}" if len(extra) > 1 else ""
         unused = f"; without a value: {', '.join(missing[:SHOWN])}" if missing else ""
         raise DataError(
             f"{where}: {unknown_name('class', extra[0], wanted.names)}{more}{unused}"
-            "; rename it with data.classes: {old: new}, or list it in data.ignore"
+            f"; {RENAME}, or list it in data.ignore"
         )
     if missing and complete:
         raise DataError(

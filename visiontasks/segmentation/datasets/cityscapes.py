@@ -49,7 +49,7 @@ def read_cityscapes(root: Path, location: str, config: DataConfig, ledger: Ledge
     Args:
         root: the folder with leftImg8bit and gtFine; `location`: the split's name.
         config: the data section.
-        ledger: unused; nothing is dropped.
+        ledger: collects pictures without a mask, where it collects faults.
 
     Raises: DataError for a missing folder, no pictures, or a picture without a mask.
     """
@@ -64,16 +64,23 @@ def read_cityscapes(root: Path, location: str, config: DataConfig, ledger: Ledge
     is_there = {kind: [(root / f"{base}_{kind}.png").exists() for base in bases] for kind in KINDS}
     kind = max(KINDS, key=lambda kind: sum(is_there[kind]))  # of equal ones the first
     missing = [path for path, there in zip(found, is_there[kind], strict=True) if not there]
-    if missing:
+    if missing and not ledger.collects:
         raise DataError(
             f"{root / masks}: expected a mask *_{kind}.png for each picture, found none for "
             f"{len(missing)} of {len(found)}: {', '.join(missing[:SHOWN])}; add them or take the pictures out"
         )
+    for path in missing:
+        fault = f"{root / masks}: expected a mask *_{kind}.png for {path}, found none; add it, or take it out"
+        ledger.fault(DataError(fault), root / images / path)
     own = CLASSES if kind == "labelIds" else {name: trainid for trainid, name in enumerate(CLASSES)}
     void = set(range(NUM_LABELS)) - set(CLASSES.values()) if kind == "labelIds" else {255}
     named = {name: (value,) for name, value in own.items()}
     if config.ids is None:
         config = config.model_copy(update={"ignore": (*config.ignore, *sorted(void))})
     codec = configured_masks(config, root, named)
-    paths = [f"{base}_{kind}.png" for base in bases]
-    return Listing(codec.classes, [f"{images}/{path}" for path in found], MaskFiles(root, paths, codec))
+    pairs = [(path, base) for path, base, there in zip(found, bases, is_there[kind], strict=True) if there]
+    return Listing(
+        codec.classes,
+        [f"{images}/{path}" for path, _ in pairs],
+        MaskFiles(root, [f"{base}_{kind}.png" for _, base in pairs], codec),
+    )

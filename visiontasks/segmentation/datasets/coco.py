@@ -21,7 +21,7 @@ from visiontasks.errors import DataError, short, unknown_name
 from visiontasks.io.coco_lists import CocoLists, Id, read_lists
 from visiontasks.io.listing import PackedPaths
 from visiontasks.io.location import split_path
-from visiontasks.io.pictures import as_prefix, check_once, clean_path, picture_sizes, pictures_folder
+from visiontasks.io.pictures import as_prefix, clean_path, picture_sizes, pictures_folder
 from visiontasks.ledger import Ledger
 from visiontasks.ops.run_lengths import check_run_length
 from visiontasks.segmentation.config import DataConfig
@@ -50,20 +50,45 @@ def read_coco(root: Path, location: str, config: DataConfig, ledger: Ledger) -> 
     lists = _Objects(str(file), ledger)
     read_lists(file, lists, lists.add_annotation)
     lists.finish()
-    names = [clean_path(name, root, f"{file}, images[{i}]") for i, name in enumerate(lists.names)]
+    names = _clean_names(lists, root)
     if not names:
         raise DataError(f"{file}: expected a picture at least under 'images', found none")
-    check_once(names, lambda i: f"{file}, images[{i}]")
-    folder = _pictures_folder(root, location, config, names)
-    paths = [folder + name for name in names]
+    kept = np.array(list(names), dtype=np.int64)
+    folder = _pictures_folder(root, location, config, list(names.values()))
+    paths = [folder + name for name in names.values()]
     sizes = np.array(lists.sizes, dtype=np.int64).reshape(-1, 2)
-    unknown = np.flatnonzero((sizes <= 0).any(axis=1))
-    sizes[unknown] = picture_sizes(root, [paths[i] for i in unknown.tolist()])
+    unknown = (sizes[kept] <= 0).any(axis=1)
+    sizes[kept[unknown]] = picture_sizes(root, [paths[i] for i in np.flatnonzero(unknown).tolist()])
     classes, indices = _classes(lists.names_by_id(), config, str(file))
     background = indices.pop(None)
-    objects = PackedPaths(lists.painted(indices, sizes))
-    truth = Paintings(str(file), np.arange(len(paths), dtype=np.int64), sizes, objects, background)
-    return Listing(classes, paths, truth)
+    painted = lists.painted(indices, sizes)
+    objects = PackedPaths([painted[place] for place in names])
+    numbers = np.array(lists.image_numbers, dtype=np.int64)[kept]
+    return Listing(classes, paths, Paintings(str(file), numbers, sizes[kept], objects, background))
+
+
+def _clean_names(lists: CocoLists, root: Path) -> dict[int, str]:
+    """The path of each picture, by its place in `lists.names`.
+
+    Raises: DataError for one that leaves root or comes twice; it is left out where faults are collected.
+    """
+    names: dict[int, str] = {}
+    first: dict[str, int] = {}
+    for place, (number, name) in enumerate(zip(lists.image_numbers, lists.names, strict=True)):
+        where = f"{lists.file}, images[{number}]"
+        try:
+            path = clean_path(name, root, where)
+            before = first.setdefault(path, number)
+            if before != number:
+                raise DataError(
+                    f"{where}: expected each picture once, found '{path}' again, as in {lists.file}, "
+                    f"images[{before}]; join the records"
+                )
+        except DataError as error:
+            lists.ledger.fault(error, lists.file, f"images[{number}]")
+            continue
+        names[place] = path
+    return names
 
 
 class _Objects(CocoLists):
@@ -76,9 +101,9 @@ class _Objects(CocoLists):
     def add_annotation(self, record: Any) -> None:
         if type(record) is not dict:
             self.fail("annotations", f"expected an object, found {short(record)}")
-        self.segmentations.append(json.dumps(record.get("segmentation")))
-        self.add_ids(record)
         self.crowd(record)
+        self.add_ids(record)
+        self.segmentations.append(json.dumps(record.get("segmentation")))
 
     def painted(self, indices: dict[Id, int], sizes: NDArray[np.int64]) -> list[str]:
         """Of each picture, JSON: a list of [class index, segmentation].
@@ -91,9 +116,15 @@ class _Objects(CocoLists):
         empty = []
         labels, places = self.places_of_categories(indices).tolist(), self.places_of_pictures().tolist()
         known: list[Size | None] = [(h, w) if h and w else None for h, w in sizes.tolist()]
-        rows = zip(places, labels, self.segmentations, strict=True)
-        for self.number, (place, label, text) in enumerate(rows):
-            usable = self._usable(text, known[place])
+        rows = zip(self.records, places, labels, self.segmentations, strict=True)
+        for self.number, place, label, text in rows:
+            if place < 0 or label < 0:  # a fault of its own
+                continue
+            try:
+                usable = self._usable(text, known[place])
+            except DataError as error:
+                self.ledger.fault(error, self.file, f"annotations[{self.number}]")
+                continue
             if usable:
                 objects[place].append(f"[{label},{usable}]")
             else:

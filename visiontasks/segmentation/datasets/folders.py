@@ -67,25 +67,29 @@ def read_folders(root: Path, location: str, config: DataConfig, ledger: Ledger) 
     """
     codec = configured_masks(config, root)
     images_at, masks_at = _find_places(root, location, config)
-    images = _by_key(root, images_at, config.key)
-    masks = _by_key(root, masks_at, config.key)
+    images = _by_key(root, images_at, config.key, ledger)
+    masks = _by_key(root, masks_at, config.key, ledger)
     if not images:
         raise DataError(
             f"{root / str(images_at)}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}), found none; "
             "set data.images"
         )
     missing = [images[key] for key in images if key not in masks]
-    if missing:
+    if missing and not ledger.collects:
         raise DataError(
             f"{root / str(masks_at)}: expected a mask for each picture of {images_at}, found none for "
             f"{len(missing)} of {len(images)}: {', '.join(missing[:SHOWN])}; add them, take the pictures "
             "out, or say with data.key how names are joined"
         )
+    for path in missing:
+        fault = f"{root / str(masks_at)}: expected a mask for {path}, found none; add it, or take {path} out"
+        ledger.fault(DataError(fault), root / path)
     spare = sorted(masks[key] for key in masks if key not in images)
     if spare:
         ledger.add("dropped", str(masks_at), "masks without a picture", f"{len(spare)}, first {spare[0]}")
+    keys = [key for key in images if key in masks]
     return Listing(
-        codec.classes, list(images.values()), MaskFiles(root, [masks[key] for key in images], codec)
+        codec.classes, [images[key] for key in keys], MaskFiles(root, [masks[key] for key in keys], codec)
     )
 
 
@@ -121,37 +125,40 @@ def _exists(root: Path, place: _Place) -> bool:
     return (safe_path(root, place.folder) if place.folder else root).is_dir()
 
 
-def _by_key(root: Path, place: _Place, pattern: str | None) -> dict[str, str]:
+def _by_key(root: Path, place: _Place, pattern: str | None, ledger: Ledger) -> dict[str, str]:
     """The pictures at a place, sorted: {key: path relative to root}.
 
-    Raises: DataError where two have one key, or the pattern finds none.
+    Raises: DataError where two have one key, or the pattern finds none, unless `ledger` collects faults.
     """
     prefix = f"{place.folder}/" if place.folder else ""
     paths: list[str] = []
     _walk(str(root), prefix, place.pattern, paths)
     keys: dict[str, str] = {}
     for path in sorted(paths):
-        stem = os.path.splitext(path.removeprefix(prefix))[0]
-        key = _key_of(stem, pattern)
-        if key is None:
-            raise DataError(
-                f"{root / path}: expected a name that data.key ('{pattern}') finds something in, found "
-                f"'{stem}'; mend the pattern, or take the file out"
-            )
-        if key in keys:
-            raise DataError(
-                f"{root / str(place)}: expected one file for '{key}', found {keys[key]} and {path}; take one "
-                "out, set data.key, or give a pattern ({split}/*.jpg) in data.images and data.masks"
-            )
-        keys[key] = path
+        try:
+            key = _key_of(os.path.splitext(path.removeprefix(prefix))[0], pattern, root / path)
+            if key in keys:
+                raise DataError(
+                    f"{root / str(place)}: expected one file for '{key}', found {keys[key]} and {path}; take "
+                    "one out, set data.key, or give a pattern ({split}/*.jpg) in data.images and data.masks"
+                )
+            keys[key] = path
+        except DataError as error:
+            ledger.fault(error, root / path)
     return keys
 
 
-def _key_of(stem: str, pattern: str | None) -> str | None:
+def _key_of(stem: str, pattern: str | None, path: Path) -> str:
+    """What joins a picture and its mask. Raises: DataError where the pattern finds nothing."""
     if pattern is None:
         return stem
     found = re.search(pattern, stem)
-    return found.group(1) if found else None
+    if found is None or found.group(1) is None:
+        raise DataError(
+            f"{path}: expected a name that data.key ('{pattern}') finds something in, found "
+            f"'{stem}'; mend the pattern, or take the file out"
+        )
+    return found.group(1)
 
 
 def _walk(root: str, folder: str, pattern: str, paths: list[str]) -> None:

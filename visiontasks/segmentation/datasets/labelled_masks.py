@@ -6,9 +6,9 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.errors import DataError, ImageError
 from visiontasks.io.files import read_bytes
 from visiontasks.io.images import MAX_FILE_BYTES, read_image, read_size
-from visiontasks.io.listing import PackedPaths, file_sizes, fingerprint
+from visiontasks.io.listing import OUTSIDE, PackedPaths, fingerprint, sizes_inside
 from visiontasks.io.location import SHOWN
 from visiontasks.ledger import Ledger
 from visiontasks.segmentation.datasets.mask_values import ColourMasks, IndexMasks
@@ -37,8 +37,8 @@ class Truth(Protocol):
         """The mask of a picture (H, W), in the data's own class indices. Raises: DataError."""
         ...
 
-    def name(self, index: int) -> str:
-        """What it is called in messages."""
+    def place(self, index: int) -> tuple[str, str]:
+        """Where it is written: a file, and a place in that file (empty where it is all of it)."""
         ...
 
     def chosen(self, places: NDArray[np.int64]) -> Truth:
@@ -49,8 +49,12 @@ class Truth(Protocol):
         """These and those of another split of the same data set."""
         ...
 
-    def digests(self) -> Iterator[bytes]:
-        """Something of each mask that changes where the mask does."""
+    def digests(self, ledger: Ledger) -> Iterator[bytes]:
+        """Something of all masks, then of each, that changes where the mask does.
+
+        Raises: DataError for masks that are not there; a ledger that collects faults gets them, and b"" is
+            what they give.
+        """
         ...
 
 
@@ -87,8 +91,8 @@ class MaskFiles:
         """The mask of a picture (H, W) uint8. Raises: DataError."""
         return self.codec.read(self.root / self.paths[index], max_pixels)
 
-    def name(self, index: int) -> str:
-        return str(self.root / self.paths[index])
+    def place(self, index: int) -> tuple[str, str]:
+        return str(self.root / self.paths[index]), ""
 
     def chosen(self, places: NDArray[np.int64]) -> MaskFiles:
         return MaskFiles(self.root, PackedPaths([self.paths[i] for i in places.tolist()]), self.codec)
@@ -96,25 +100,34 @@ class MaskFiles:
     def joined(self, other: MaskFiles) -> MaskFiles:
         return MaskFiles(self.root, [*self.paths, *other.paths], self.codec)
 
-    def digests(self) -> Iterator[bytes]:
+    def digests(self, ledger: Ledger) -> Iterator[bytes]:
         """A hash of how files are read and, for each, of its content.
 
-        Raises: DataError for masks that do not exist, or lead out of root.
+        Raises: DataError for masks that do not exist, lead out of root or cannot be read, unless collected.
         """
-        sizes = file_sizes(self.root, self.paths)
-        missing = np.flatnonzero(sizes < 0)
-        if len(missing):
+        sizes = sizes_inside(self.root, self.paths, ledger)
+        missing = np.flatnonzero((sizes < 0) & (sizes != OUTSIDE))
+        if len(missing) and not ledger.collects:
             shown = ", ".join(self.paths[int(i)] for i in missing[:SHOWN])
             raise DataError(
                 f"{self.root}: expected a mask for each picture, found none for {len(missing)} of "
                 f"{len(self.paths)}: {shown}; add them, or take their pictures out"
             )
         yield hashlib.blake2b(self.codec.signature(), digest_size=16).digest()
-        yield from in_threads(self._digest, range(len(self.paths)))
+        inside = np.flatnonzero(sizes != OUTSIDE)
+        digests = dict(zip(inside.tolist(), in_threads(self._digest, inside.tolist()), strict=True))
+        for index in range(len(self.paths)):
+            digest = digests.get(index, b"")
+            if isinstance(digest, DataError):
+                ledger.fault(digest, self.root / self.paths[index])
+            yield b"" if isinstance(digest, DataError) else digest
 
-    def _digest(self, index: int) -> bytes:
+    def _digest(self, index: int) -> bytes | DataError:
         path = self.root / self.paths[index]
-        data = read_bytes(path, max_bytes=MAX_FILE_BYTES, what="a mask")
+        try:
+            data = read_bytes(path, max_bytes=MAX_FILE_BYTES, what="the mask of a picture")
+        except DataError as error:
+            return error
         return hashlib.blake2b(data, digest_size=16).digest()
 
 
@@ -122,6 +135,16 @@ def in_threads(work: Callable[[int], R], places: Iterable[int]) -> Iterator[R]:
     """work(i) of each place, in order, on some threads."""
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         yield from pool.map(work, places)
+
+
+class Tally(NamedTuple):
+    """What a mask holds. size: (height, width), px. labels: (M,) uint8, ascending, 255 = ignored pixels.
+    pixels: (M,) int64 > 0, how many of each.
+    """
+
+    size: tuple[int, int]
+    labels: NDArray[np.uint8]
+    pixels: NDArray[np.int64]
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +155,7 @@ class LabelledMasks:
     order: (256,) uint8, the index in `classes` of each of the data's own indices; 255 = ignore.
     fingerprint: hash of the class names, of each picture's path and size in bytes, and of each mask.
     ledger: what was dropped when the data was opened, and what is skipped or repaired as pictures are read.
+    counted, tallied: what `class_pixels` and `tallies` found so far.
     """
 
     root: Path
@@ -143,6 +167,7 @@ class LabelledMasks:
     ledger: Ledger
     max_pixels: int
     counted: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    tallied: dict[int, Tally] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -165,16 +190,23 @@ class LabelledMasks:
             ledger: receives what is met while reading.
             max_pixels: pictures with more are skipped.
 
-        Raises: DataError for a mask that does not exist, or a path that leads out of root.
+        Raises: DataError for a mask that does not exist, or a path that leads out of root; where faults are
+            collected, their pictures are left out.
         """
         places = np.array(sorted(range(len(listing.images)), key=listing.images.__getitem__), dtype=np.int64)
         listing = listing.chosen(places)
         order = np.full(256, IGNORE, dtype=np.uint8)
         order[: len(index)] = index
-        sizes = file_sizes(root, listing.images).tolist()
-        head, *digests = listing.truth.digests()
-        facts = zip(listing.images, sizes, digests, strict=True)
-        rows = [b"%b\0%d\0%b" % (os.fsencode(path), size, digest) for path, size, digest in facts]
+        sizes = sizes_inside(root, listing.images, ledger)
+        head, *digests = listing.truth.digests(ledger)
+        usable = np.flatnonzero((sizes != OUTSIDE) & np.array(list(map(bool, digests)), dtype=np.bool_))
+        if len(usable) < len(places):
+            listing = listing.chosen(usable)
+        facts = ((sizes[i], digests[i]) for i in usable.tolist())
+        rows = [
+            b"%b\0%d\0%b" % (os.fsencode(path), size, digest)
+            for path, (size, digest) in zip(listing.images, facts, strict=True)
+        ]
         return cls(
             root=root,
             classes=classes,
@@ -197,18 +229,39 @@ class LabelledMasks:
         image_id = self.files[index]
         image = read_image(self.root / image_id, max_pixels=self.max_pixels, ledger=self.ledger)
         mask = self.read_mask(index)
-        if mask.shape != image.shape[:2]:
-            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        self.check_size(index, image.shape[:2], mask.shape)
+        return Sample(image, mask, image_id)
+
+    def check_size(self, index: int, picture: tuple[int, ...], mask: tuple[int, ...]) -> None:
+        """Raises: DataError where the mask of a picture has another (height, width) than the picture."""
+        if mask != picture:
+            (height, width), (mask_height, mask_width) = picture, mask
+            where = ", ".join(filter(None, self.truth.place(index)))
             raise DataError(
-                f"{self.truth.name(index)}: expected the size of its picture {image_id}, {height} x {width} "
+                f"{where}: expected the size of its picture {self.files[index]}, {height} x {width} "
                 f"(height x width), found {mask_height} x {mask_width}; mend or remove one of them"
             )
-        return Sample(image, mask, image_id)
 
     def read_mask(self, index: int) -> Mask:
         """The mask of a picture (H, W): indices of `classes`, 255 = ignore. Raises: DataError."""
         mask = self.truth.read(index, self.max_pixels)
         return np.asarray(cv2.LUT(mask, self.order), dtype=np.uint8)
+
+    def tallies(self, places: Iterable[int]) -> Iterator[Tally | DataError]:
+        """What the masks of these pictures hold, in order, or why one cannot be had; each is read once."""
+        yield from in_threads(self._tally, places)
+
+    def _tally(self, index: int) -> Tally | DataError:
+        if index not in self.tallied:
+            try:
+                mask = self.read_mask(index)
+            except DataError as error:
+                return error
+            counts = count_pixels(mask)
+            labels = np.flatnonzero(counts)
+            size = (mask.shape[0], mask.shape[1])
+            self.tallied[index] = Tally(size, labels.astype(np.uint8), counts[labels])
+        return self.tallied[index]
 
     def class_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How often each class occurs; all masks are read, once, but those of pictures that are skipped.

@@ -41,17 +41,16 @@ def read_list_file(root: Path, location: str, config: DataConfig, ledger: Ledger
     for number, line in enumerate(read_lines(file), start=1):
         if not line:
             continue
-        where = f"{file}, line {number}"
-        fields = _fields(line)
-        if len(fields) != 2 or not all(fields):
-            raise DataError(
-                f"{where}: expected a picture and its mask, found {len(fields)} paths; separate two by a tab"
-            )
-        image, mask = (_clean(field, root, config.strip_prefix, where) for field in fields)
-        if image in pairs and pairs[image] != mask:
-            raise DataError(
-                f"{where}: expected one mask for {image}, found {mask} after {pairs[image]}; remove one"
-            )
+        try:
+            image, mask = _pair(line, root, config.strip_prefix, f"{file}, line {number}")
+            if pairs.get(image, mask) != mask:
+                raise DataError(
+                    f"{file}, line {number}: expected one mask for {image}, found {mask} after "
+                    f"{pairs[image]}; remove one"
+                )
+        except DataError as error:
+            ledger.fault(error, file, f"line {number}")
+            continue
         if image in pairs:
             ledger.add("dropped", file, "line that repeats another", f"line {number}")
         pairs[image] = mask
@@ -66,9 +65,20 @@ def read_lines(file: Path) -> list[str]:
     return [line.strip() for line in text.split("\n")]
 
 
-def _fields(line: str) -> list[str]:
+def fields_of(line: str) -> list[str]:
+    """The paths in a line."""
     separator = next((mark for mark in "\t," if mark in line), None)
     return [field.strip() for field in line.split(separator)]
+
+
+def _pair(line: str, root: Path, prefix: str, where: str) -> tuple[str, str]:
+    """The picture and the mask that a line names. Raises: DataError."""
+    fields = fields_of(line)
+    if len(fields) != 2 or not all(fields):
+        raise DataError(
+            f"{where}: expected a picture and its mask, found {len(fields)} paths; separate two by a tab"
+        )
+    return _clean(fields[0], root, prefix, where), _clean(fields[1], root, prefix, where)
 
 
 def _clean(path: str, root: Path, prefix: str, where: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -266,7 +267,7 @@ def _lines(file: Path) -> list[str]:
     """The names in a text file, one a line; empty lines at the end are none."""
     text = decode_text(read_bytes(file, max_bytes=1 << 20, what="a list of class names"), str(file))
     names = [line.strip() for line in text.rstrip().split("\n")]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice or not all(names):
         found = f"'{twice[0]}' twice" if twice and twice[0] else "an empty line"
         raise DataError(f"{file}: expected a class name in each line, all different, found {found}")
@@ -276,7 +277,7 @@ def _lines(file: Path) -> list[str]:
 def _colour_masks(config: DataConfig, root: Path) -> ColourMasks:
     if isinstance(config.colours, str):
         where = str(safe_path(root, config.colours))
-        named = _read_colours(safe_path(root, config.colours))
+        named = read_colours(safe_path(root, config.colours))
     else:
         assert config.colours is not None
         where = "data.colours"
@@ -299,22 +300,24 @@ def _to_code(colour: Sequence[int]) -> int:
     return int.from_bytes(bytes(colour), "big")
 
 
-def _read_colours(file: Path) -> dict[str, list[int]]:
+def read_colours(file: Path) -> dict[str, list[int]]:
     """A table of colours: CSV with the columns name, r, g, b; a name may have several rows."""
     named: dict[str, list[int]] = {}
+    seen: set[int] = set()
     for number, row in enumerate(read_document(file), start=1):
         fields = {column.lower(): value.strip() for column, value in row.items()}
         name = class_name(fields.get("name", ""))
         numbers = [fields.get(channel, "") for channel in "rgb"]
-        if not name or not all(text.isdecimal() and int(text) <= 255 for text in numbers):
+        if not name or not all(text.isdecimal() and len(text) < 10 and int(text) <= 255 for text in numbers):
             raise DataError(
                 f"{file}, row {number}: expected name, r, g, b with numbers of 0 to 255, found "
                 f"{', '.join(row.values())}"
             )
         code = _to_code([int(text) for text in numbers])
-        if any(code in codes for codes in named.values()):
+        if code in seen:
             raise DataError(
                 f"{file}, row {number}: expected each colour once, found {_from_code(code)} again"
             )
+        seen.add(code)
         named.setdefault(name, []).append(code)
     return named

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from visiontasks.errors import DataError, short
 from visiontasks.io.listing import PackedPaths
+from visiontasks.ledger import Ledger
 from visiontasks.segmentation.types import Mask
 
 Size = tuple[int, int]  # (height, width), pixels
@@ -38,14 +39,15 @@ class Paintings:
     def read(self, index: int, max_pixels: int) -> Mask:
         """The mask of a picture (H, W) uint8. Raises: DataError for more than `max_pixels`, or no size."""
         height, width = self.sizes[index].tolist()
+        where = ", ".join(self.place(index))
         if not height * width:
             raise DataError(
-                f"{self.name(index)}: expected height and width, or a picture that says them when the data "
+                f"{where}: expected height and width, or a picture that says them when the data "
                 "is opened, found neither; add them, or start again"
             )
         if height * width > max_pixels:
             raise DataError(
-                f"{self.name(index)}: expected at most {max_pixels:,} pixels, found {height} x {width}; "
+                f"{where}: expected at most {max_pixels:,} pixels, found {height} x {width}; "
                 "raise data.max_pixels"
             )
         labels, segmentations = [], []
@@ -54,8 +56,8 @@ class Paintings:
             segmentations.append(segmentation)
         return paint((height, width), labels, segmentations, self.background)
 
-    def name(self, index: int) -> str:
-        return f"{self.file}, images[{self.numbers[index]}]"
+    def place(self, index: int) -> tuple[str, str]:
+        return self.file, f"images[{self.numbers[index]}]"
 
     def chosen(self, places: NDArray[np.int64]) -> Paintings:
         objects = PackedPaths([self.objects[i] for i in places.tolist()])
@@ -70,7 +72,7 @@ class Paintings:
             self.background,
         )
 
-    def digests(self) -> Iterator[bytes]:
+    def digests(self, ledger: Ledger) -> Iterator[bytes]:
         """The background, and a hash of what is painted on each picture, with its size."""
         yield b"%d" % self.background
         for size, objects in zip(self.sizes.tolist(), self.objects, strict=True):
@@ -137,7 +139,10 @@ def checked_polygons(
     for place, part in enumerate(parts):
         try:
             low, high, count = min(part, default=0.0), max(part, default=0.0), len(part)
-            finite = math.isfinite(low) and math.isfinite(high)
+            total = sum(part)
+            finite = math.isfinite(total)
+            if math.isnan(total):  # NaN hides from min and max
+                low = high = total
         except (TypeError, ValueError, OverflowError):
             raise DataError(
                 f"{where}: expected polygons as lists of numbers [[x, y, ...], ...], found {short(parts)}"

@@ -68,14 +68,13 @@ def read_voc(root: Path, location: str, config: DataConfig, ledger: Ledger) -> L
                 "the folder that holds JPEGImages"
             )
     stems: dict[str, None] = {}
-    for number, line in enumerate(read_lines(file), start=1):
-        if not line:
+    for number, stem in enumerate(read_lines(file), start=1):
+        if not stem:
             continue
-        stem = line
         if "/" in stem or "\\" in stem or stem in (".", ".."):
-            raise DataError(
-                f"{file}, line {number}: expected the name of a picture in {images}, found '{stem}'"
-            )
+            fault = f"{file}, line {number}: expected the name of a picture in {images}, found '{stem}'"
+            ledger.fault(DataError(fault), file, f"line {number}")
+            continue
         if stem in stems:
             ledger.add("dropped", file, "line that repeats another", f"line {number}")
         stems[stem] = None

@@ -10,8 +10,8 @@ from torch import nn
 
 from visiontasks.backbones.levels import BackboneModule
 from visiontasks.classes import ClassMap
+from visiontasks.segmentation.class_weights import CountsPixels, class_weights
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
-from visiontasks.segmentation.models.class_weights import CountsPixels, class_weights
 from visiontasks.segmentation.models.fcn import build_fcn
 from visiontasks.segmentation.models.naive import build_naive
 from visiontasks.segmentation.models.segmenter import Segmenter

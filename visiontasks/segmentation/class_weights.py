@@ -33,7 +33,7 @@ def class_weights(loss: LossConfig, source: CountsPixels) -> NDArray[np.float64]
     else:
         weights = np.ones(len(source.classes))
         for name, factor in loss.class_weights.items():
-            weights[source.classes.index(name)] = factor
+            weights[source.classes.index(name, where="loss.class_weights")] = factor
     return np.asarray(weights**loss.class_weight_power, dtype=np.float64)
 
 

@@ -1,5 +1,7 @@
 """`import visiontasks as vt`: what the README shows."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,17 +11,19 @@ from visiontasks.data.shapes import draw_shapes
 from visiontasks.errors import ImageError, UsageError
 
 
+SETTINGS = {
+    "model.options": {"stem": 4, "widths": [4]},
+    "train.epochs": 1,
+    "train.batch_size": 8,
+    "train.workers": 0,
+}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("api")
     draw_shapes(root / "shapes", "classification", 24, 0, size=(32, 32))
-    settings = {
-        "model.options": {"stem": 4, "widths": [4]},
-        "train.epochs": 1,
-        "train.batch_size": 8,
-        "train.workers": 0,
-    }
-    return vt.train(root / "shapes" / "classification.yaml", settings, out=root / "run")
+    return vt.train(root / "shapes" / "classification.yaml", SETTINGS, out=root / "run")
 
 
 def test_a_path_an_array_and_a_pillow_picture_give_the_same(run, tmp_path):
@@ -42,6 +46,15 @@ def test_predict_streams_in_order_whatever_the_batch_size(run):
         np.allclose(a.probabilities, b.probabilities, atol=1e-5)
         for (_, a), (_, b) in zip(one, many, strict=True)
     )
+
+
+def test_a_run_goes_on_with_the_settings_that_it_began_with(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = run.parent / "shapes" / "classification.yaml"
+    vt.train(config, {**SETTINGS, "train.epochs": 2}, out=copy, resume=True)
+    assert len((copy / "metrics.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(UsageError, match=r"expected a run to resume at .*nowhere, found none"):
+        vt.train(out=tmp_path / "nowhere", resume=True)
 
 
 def test_evaluate_gives_numbers(run):

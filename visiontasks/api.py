@@ -74,6 +74,8 @@ def train(
         if out is None or not resume:
             raise UsageError("expected a config, or a run to resume (out=...), found neither")
         config = Path(out) / "config.yaml"
+        if not config.exists():
+            raise UsageError(f"expected a run to resume at {out}, found none; start one with a config")
     task, resolved = load_config(Path(config), settings or {})
     folder = Path(out) if out is not None else Path("runs") / task.name / resolved.name
     report = Report(speaks=os.environ.get("RANK", "0") == "0")

@@ -52,7 +52,7 @@ class IndexMasks:
         try:
             values = read_mask(path, max_pixels=max_pixels)
         except ImageError as error:
-            raise DataError(str(error)) from None
+            raise DataError(f"{error}; replace the mask, or take its picture out") from None
         present = _present(values)
         unknown = present & ~self.known
         if unknown.any():
@@ -102,7 +102,7 @@ class ColourMasks:
         try:
             colours = read_colour_mask(path, max_pixels=max_pixels)
         except ImageError as error:
-            raise DataError(str(error)) from None
+            raise DataError(f"{error}; replace the mask, or take its picture out") from None
         table = _colour_table(self.codes, self.indices)
         mask = np.empty(colours.shape[:2], dtype=np.uint8)
         rows = max(1, BAND // max(1, colours.shape[1]))

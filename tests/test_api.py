@@ -10,7 +10,6 @@ import visiontasks as vt
 from visiontasks.data.shapes import draw_shapes
 from visiontasks.errors import ImageError, UsageError
 
-
 SETTINGS = {
     "model.options": {"stem": 4, "widths": [4]},
     "train.epochs": 1,

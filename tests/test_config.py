@@ -109,7 +109,7 @@ def test_all_faults_come_together_each_with_its_line():
         "a.yaml:2: seed: expected a whole number, ",
         "a.yaml:4: train.epochs: expected greater than or equal to 1, found '0' (passes over the training",
         "a.yaml:5: unknown key 'train.optimiser'; did you mean 'optimizer'? valid here: epochs, batch_size, ",
-        "a.yaml:8: train.optimizer.name: expected 'sgd' or 'adamw', found 'sdg' (sgd (Nesterov momentum) or",
+        "a.yaml:8: train.optimizer.name: expected 'adamw' or 'sgd', found 'sdg' (adamw or sgd (Nesterov",
         "a.yaml:9: train.optimizer.lr: expected a finite number, found 'nan' (peak learning rate",
         "a.yaml:12: data.names.1: expected text, found ['b']",
     ):
@@ -223,7 +223,10 @@ def test_to_yaml_reads_back_to_the_same_config(tmp_path_factory, epochs, lr, nam
 def test_defaults_are_valid_and_described():
     keys = {key: (default, meaning) for key, default, meaning in describe_keys(Config)}
     assert keys["name"][0] == "required"
-    assert keys["train.optimizer.lr"] == ("0.1", "peak learning rate, for the whole batch size")
+    assert keys["train.optimizer.lr"] == (
+        "0.001",
+        "peak learning rate, for the whole batch size (sgd wants 0.01 to 1)",
+    )
     assert keys["train.monitor"][0] == "null"
     assert keys["data.steps.size"][0] == "required" and "data.steps.colour" in keys
     assert all(meaning for key, (_, meaning) in keys.items() if not key.endswith("kind"))

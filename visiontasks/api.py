@@ -112,7 +112,7 @@ def _check_before(task: Task[Any, Any], config: Any, report: Report) -> None:
     for line in warnings_in_brief(found.findings):
         report.line(f"check: {line}")
     if lines := refusals(found.findings):
-        raise DataError(*lines, "visiontasks data check says more; --no-check trains all the same")
+        raise DataError(*lines, "visiontasks data check says more; --no-check begins without this look")
 
 
 def check(

@@ -54,10 +54,14 @@ def _allows_none(annotation: Any) -> bool:
 class OptimizerConfig(Section):
     """How weights are updated."""
 
-    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd (Nesterov momentum) or adamw")
-    lr: float = Field(0.1, gt=0, description="peak learning rate, for the whole batch size")
+    name: Literal["adamw", "sgd"] = Field("adamw", description="adamw or sgd (Nesterov momentum)")
+    lr: float = Field(
+        1e-3, gt=0, description="peak learning rate, for the whole batch size (sgd wants 0.01 to 1)"
+    )
     momentum: Fraction = Field(0.9, description="SGD's momentum, or AdamW's beta1")
-    weight_decay: float = Field(5e-4, ge=0, description="decay of weights; never of biases and norm layers")
+    weight_decay: float = Field(
+        0.05, ge=0, description="decay of weights, never of biases and norm layers (sgd wants 5e-4)"
+    )
     backbone_lr: float = Field(
         1.0, ge=0, description="factor on the learning rate of the backbone (with fine_tune: 0.1, say)"
     )

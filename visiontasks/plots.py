@@ -223,6 +223,7 @@ def _plot_classes(
         values = [value for counts in classes.values() for value in counts.values() if value > 0]
         if values and max(values) > 10**DECADES * min(values):
             axes.set_xscale("log")
+            axes.set_xlabel(f"{counted}, log scale")
             axes.set_xlim(left=min(values) / 2)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -245,6 +246,7 @@ def _histogram(axes: Axes, title: str, values: Mapping[str, Any]) -> None:
     elif least > 0 and largest > 10**DECADES * least:
         bins = np.geomspace(least, largest, BINS + 1)
         axes.set_xscale("log")
+        axes.set_xlabel(f"{title}, log scale")
     elif largest - least < BINS and np.array_equal(everything, everything.round()):
         bins = np.arange(least - 0.5, largest + 1)  # a bin a whole number
     else:

@@ -8,7 +8,7 @@ from visiontasks import api
 from visiontasks.cli.data_check import check
 from visiontasks.cli.train import command as train
 from visiontasks.engine import train as engine_train
-from visiontasks.errors import DataError
+from visiontasks.errors import DataError, UsageError
 
 COUNTS = {"train": {"cat": 4, "dog": 3}, "val": {"cat": 2, "dog": 2}}
 
@@ -51,10 +51,28 @@ def test_errors_exit_1_and_say_what_to_do(pets):
 def test_json_goes_to_stdout_alone_or_to_a_file(pets, tmp_path):
     break_val(pets)
     told = json.loads(ran(pets, "--json", "-").stdout)
+    assert json.loads(ran(pets, "--json").stdout) == told
     assert told["counts"]["error"] == 1 and told["quick"] is False
     result = ran(pets, "--json", tmp_path / "report.json")
     assert "class-only-in-split" in result.stdout
     assert json.loads((tmp_path / "report.json").read_text()) == told
+
+
+def test_the_json_never_replaces_a_file_of_the_data(pets):
+    labels = pets / "train.json"
+    labels.write_text("mine")
+    with pytest.raises(
+        UsageError, match=r"expected a file apart from the data in .*pets, found .*train\.json"
+    ):
+        check.main([str(pets), "--json", str(labels)], standalone_mode=False)
+    assert labels.read_text() == "mine"
+
+
+def test_a_finding_is_one_line_where_no_terminal_shows_it(pets):
+    (pets / "val" / "cat").rename(pets / "val" / ("cow" * 60))
+    said = ran(pets, "--quick").stdout.splitlines()
+    told = [line for line in said if "found it in val alone" in line]
+    assert len(told) == 1 and len(told[0]) > 180 and told[0].startswith("  expected class 'cow")
 
 
 def test_unusable_pictures_are_tolerated_up_to_a_share(pets):
@@ -79,7 +97,7 @@ def test_train_refuses_errors(pets, trained, capsys):
     assert first.startswith(
         "val: expected class 'cow' in train, too, found it in val alone (2 pictures); rename it"
     )
-    assert last == "visiontasks data check says more; --no-check trains all the same"
+    assert last == "visiontasks data check says more; --no-check begins without this look"
     assert not trained
     api.train(pets.parent / "pets.yaml", out=pets.parent / "run", no_check=True)
     assert len(trained) == 1

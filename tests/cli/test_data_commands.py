@@ -2,13 +2,16 @@
 
 import json
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from visiontasks.cli.data import command as data
 from visiontasks.cli.data_convert import convert
 from visiontasks.cli.data_show import show
+from visiontasks.cli.data_split import split
 from visiontasks.cli.data_stats import stats
 from visiontasks.data.shapes import draw_shapes
 from visiontasks.errors import UsageError, VisionTasksError
@@ -113,7 +116,21 @@ def test_show_lists_what_cannot_be_read(call, tmp_path):
 )
 def test_show_knows_what_there_is(call, shapes, arguments, message):
     code, _, told = call(show, shapes["classification"], *arguments)
-    assert code in (2, 3) and message in told
+    assert (code, message in told) == (2, True)
+
+
+def test_show_never_replaces_a_picture_of_the_data(call, shapes):
+    root = shapes["classification"]
+    picture = next((root / "train").rglob("*.png"))
+    before = picture.read_bytes()
+    code, _, told = call(show, root, "-o", picture)
+    assert (code, told) == (
+        2,
+        f"expected a file apart from the data in {root}, found {picture}; choose another",
+    )
+    assert picture.read_bytes() == before
+    code, _, told = call(show, root, "-o", "sheet.jpg")
+    assert (code, told) == (2, "expected -o to name a .png file, found 'sheet.jpg'")
 
 
 def test_data_without_splits_are_refused(call, tmp_path):
@@ -142,11 +159,20 @@ def test_stats_prints_tables_and_writes_files(call, shapes, tmp_path, task):
     assert code == 0
     assert all(len(line) <= 100 for line in said.splitlines() if not line.startswith("  "))
     assert all(name in said for name in ("circle", "triangle", "train", "val", "test", "suggested"))
+    if task == "detection":  # the last row of the anchors sums them up
+        assert any(line.startswith("all ") for line in said.splitlines())
     assert told.splitlines()[-1] == "runs/data/001/stats.json, runs/data/001/stats.png"
     assert Image.open(tmp_path / "runs/data/001/stats.png").format == "PNG"
     content = json.loads((tmp_path / "runs/data/001/stats.json").read_text())
     code, said, _ = call(stats, shapes[task], "--json", "-o", "out")
     assert json.loads(said) == content
+
+
+def test_the_overview_shows_a_whole_line_for_each_command():
+    context = click.Context(data, info_name="data", terminal_width=80)
+    told = data.get_help(context)
+    assert "..." not in told.partition("Commands:")[2]
+    assert set(data.commands) == {"check", "convert", "sample", "show", "split", "stats"}
 
 
 def test_stats_leaves_out_most_of_very_many_classes(call, tmp_path):
@@ -179,3 +205,12 @@ def test_convert_says_what_it_wrote(call, shapes, tmp_path, task, to):
 def test_convert_lists_what_the_format_cannot_carry(call, shapes):
     told = call(convert, shapes["detection"], "-o", "out", "--to", "csv")[2]
     assert any(line.startswith("dropped ") for line in told.splitlines())
+
+
+def test_the_numbers_of_a_division_stand_below_their_part(call, shapes):
+    told = call(split, shapes["segmentation"], "-o", "parts", "--ratios", "train=0.5,val=0.5")[2].splitlines()
+    start = next(number for number, line in enumerate(told) if line.endswith("  val"))
+    table = told[start:-1]
+    assert {len(line) for line in table} == {len(table[0])}
+    assert [line.split()[0] for line in table[1:3]] == ["pictures", "background"]
+    assert told[-1] == "(a class is counted in pixels)"

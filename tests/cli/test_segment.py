@@ -159,7 +159,7 @@ def test_one_bad_picture_among_many_is_skipped_and_listed(call, folder, tmp_path
 
 def spoil_missing(masks):
     (masks / "000003.png").unlink()
-    return "found none for 1 of 12: images/train/000003.jpg; add them"
+    return "expected a mask for images/train/000003.jpg in masks/train, found none; add it"
 
 
 def spoil_size(masks):
@@ -196,4 +196,4 @@ def test_a_wrong_mask_is_one_clear_line(call, folder, tmp_path, spoil):
     assert code == 3
     assert words in errors
     assert str(masks if spoil is spoil_missing else masks / "000003.png") in errors
-    assert "\n" not in errors.strip()
+    assert len(errors.splitlines()) == 2 and "visiontasks data check says more" in errors

@@ -10,7 +10,7 @@ from rich.console import Console
 from tests.contracts.data_files import BUILDERS, TRUTH
 from tests.data.pictures import save, save_folders, texture
 from visiontasks.classes import ClassMap
-from visiontasks.data.check import check
+from visiontasks.data.check import check, ledger_findings
 from visiontasks.data.class_tables import class_findings, class_table
 from visiontasks.data.opening import open_data
 from visiontasks.data.report import print_report, refusals, warnings_in_brief
@@ -18,7 +18,7 @@ from visiontasks.data.shapes import draw_shapes
 from visiontasks.data_tools import Finding, LabelCounts
 from visiontasks.errors import DataError
 from visiontasks.io.files import write_json
-from visiontasks.ledger import MOST_FAULTS
+from visiontasks.ledger import MOST_FAULTS, Ledger
 from visiontasks.tasks import TASKS, load_task
 
 ALL = [load_task(name) for name in TASKS]
@@ -248,6 +248,23 @@ def test_findings_about_classes(name):
         assert case[3] in finding.message
 
 
+@pytest.mark.parametrize(
+    ("faulty", "expected"),
+    [
+        ((), ["note in val: cat", "warning in train: dog", "warning in val: dog"]),
+        (("train",), ["note in val: cat"]),
+        (("val",), ["warning in train: dog", "warning in val: dog"]),
+        (("train", "val"), []),
+    ],
+)
+def test_a_class_may_be_among_the_labels_that_could_not_be_read(faulty, expected):
+    classes = {"train": ClassMap(("cat", "dog")), "val": ClassMap(("cat", "dog"))}
+    rows = class_table(classes, {"train": counts_of(5, 0), "val": counts_of(0, 3)})
+    found = class_findings(rows, classes, "boxes", faulty)
+    told = [f"{one.severity} in {one.split}: {one.message.split(chr(39))[1]}" for one in found]
+    assert sorted(told) == expected
+
+
 def test_ids_that_differ_between_splits_are_shown():
     classes = {"train": ClassMap(("cat", "dog"), (1, 2)), "val": ClassMap(("dog", "cat"), (1, 2))}
     rows = class_table(classes, {})
@@ -271,6 +288,14 @@ def test_the_report_fits_a_hundred_columns_and_elides(tmp_path):
     assert told["counts"] == {"error": 0, "warning": 0, "note": 37}
     assert len(told["findings"]) == 37 and len(told["classes"]) == 40
     assert told["splits"]["train"]["sizes"] == [[72, 96, 40]]
+
+
+def test_the_line_of_a_file_that_cannot_be_parsed_is_its_record():
+    ledger = Ledger(collects=True)
+    ledger.fault(DataError("a/b.xml:7: expected XML, found a fault in column 3: no element found"), "a/b.xml")
+    [finding] = ledger_findings("train", ledger)
+    assert (finding.file, finding.record) == ("a/b.xml", "line 7")
+    assert finding.message == "expected XML, found a fault in column 3: no element found"
 
 
 def test_warnings_in_brief():

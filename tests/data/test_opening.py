@@ -116,11 +116,22 @@ def test_the_likeliest_format_wins_and_the_others_are_said(tmp_path):
 def test_nothing_recognised_says_what_was_looked_for_and_what_is_there(tmp_path):
     (tmp_path / "notes.md").write_text("hello")
     with pytest.raises(
-        UsageError, match=r"expected a data set in a known format .*detection: coco.*notes\.md"
+        DataError, match=r"expected a data set in a known format .*detection: coco.*notes\.md"
     ):
         open_data(tmp_path, ALL)
-    with pytest.raises(UsageError, match=r"in yolo .*found a file of another kind"):
+    with pytest.raises(DataError, match=r"in yolo .*found a file of another kind"):
         open_data(tmp_path / "notes.md", ALL, data_format="yolo")
+
+
+def test_pictures_without_labels_and_an_empty_folder_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"found an empty folder$"):
+        open_data(tmp_path, ALL)
+    for name in ("a.png", "b.JPG"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"found 2 pictures without labels; sort them into a folder a class, "
+    ):
+        open_data(tmp_path, ALL)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +139,7 @@ def test_nothing_recognised_says_what_was_looked_for_and_what_is_there(tmp_path)
     [
         ({"task": "detekt"}, UsageError, "unknown task 'detekt'; did you mean 'detect'?"),
         ({"data_format": "cocoo"}, UsageError, "unknown format 'cocoo'; did you mean 'coco'?"),
+        ({"data_format": "nope"}, UsageError, "coco, colour, crops, csv, folder"),
         ({"task": "classify", "data_format": "yolo"}, UsageError, "unknown format 'yolo'"),
     ],
 )

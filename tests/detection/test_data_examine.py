@@ -81,6 +81,12 @@ def test_a_picture_of_another_size_than_annotated(tmp_path):
     assert "found 5 x 6; mend the annotation" in found[1].message
 
 
+def test_where_the_size_is_wrong_no_box_is_outside(tmp_path):
+    save_picture(tmp_path / "a.png", (60, 40))
+    [finding] = found_in(source_of(tmp_path, {"a.png": [((10, 10, 30, 55), 0)]}, sizes=[(40, 60)]))
+    assert finding.kind == "picture-size" and "found 60 x 40" in finding.message
+
+
 def test_rounding_in_a_file_is_nothing(tmp_path):
     assert found_in(source_of(tmp_path, {"a.png": [*SOUND, ((550, 60, 600.0005, 90), 0)]})) == []
 

@@ -75,10 +75,10 @@ def test_pairs_of_many_classes(tmp_path_factory, rows):
 
 
 SIZES = {  # boxes, the pictures' size -> the input's size (height, width)
-    "large boxes: a small input": ([(0, 0, 300, 200)] * 20, (400, 600), [32, 64]),
-    "boxes of a tenth": ([(0, 0, 60, 60)] * 20, (400, 600), [128, 160]),
+    "large boxes: a small input": ([(0, 0, 300, 200)] * 20, (400, 600), [64, 96]),
+    "boxes of a tenth": ([(0, 0, 60, 60)] * 20, (400, 600), [160, 256]),
     "small boxes: no more than there is": ([(0, 0, 5, 5)] * 20, (400, 600), [416, 608]),
-    "a few small ones do not count": ([(0, 0, 60, 60)] * 99 + [(0, 0, 5, 5)], (400, 600), [128, 160]),
+    "a few small ones do not count": ([(0, 0, 60, 60)] * 99 + [(0, 0, 5, 5)], (400, 600), [160, 256]),
 }
 
 

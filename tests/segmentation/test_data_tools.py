@@ -58,6 +58,7 @@ def test_a_faulty_mask_is_named_with_its_picture(root, case, quick):
     assert found.file == str(root / "trainannot" / "b.png")
     assert found.picture == "train/b.jpg"
     assert message in found.message
+    assert found.message.startswith("expected ")  # the place is beside it
     assert found.remedy == ""
 
 

@@ -54,8 +54,12 @@ def test_folders(root):
         faults,
         [
             ("train/a.png", "", "expected one file for 'a', found train/a.jpg and train/a.png"),
-            ("train/c.jpg", "", "expected a mask for train/c.jpg, found none; add it, or take"),
-            ("train/d.jpg", "", "expected a mask for train/d.jpg, found none"),
+            (
+                "trainannot",
+                "train/c.jpg",
+                "expected a mask for train/c.jpg in trainannot, found none; add it, or take",
+            ),
+            ("trainannot", "train/d.jpg", "expected a mask for train/d.jpg in trainannot, found none"),
             ("trainannot/e.png", "", "'trainannot/e.png', a link that leads out"),
         ],
     )

@@ -24,10 +24,12 @@ def command() -> None:
     visiontasks data show photos/               its pictures with their labels
     visiontasks data split photos/ -o lists     train, val and test without a picture in two of them
     visiontasks data sample shapes              draw a small one
+
+    DATA is a folder, a file of labels, a DATA.yaml (the data: section of a config) or a config.
     """
 
 
-@command.command("sample")
+@command.command("sample", short_help="Draw a small data set to train on.")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--task", default="classify", show_default=True, type=click.Choice(list(NOUNS)), help="What to label."

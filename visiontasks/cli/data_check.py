@@ -8,15 +8,22 @@ from pathlib import Path
 
 import click
 
-from visiontasks.cli.data_input import data_options, open_named
+from visiontasks.cli.data_input import data_options, guard_data, open_named
 
 WIDTH = 100  # columns of a report that goes to a file
 
 
-@click.command("check")
+@click.command("check", short_help="What is wrong with a data set.")
 @data_options
 @click.option("--quick", is_flag=True, help="Labels and headers only: decode no picture, find no copies.")
-@click.option("--json", "out", metavar="FILE|-", help="Write the whole report as JSON; - = on stdout, alone.")
+@click.option(
+    "--json",
+    "out",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="-",
+    help="Write the whole report as JSON; without FILE (or with -) on stdout, alone.",
+)
 @click.option(
     "--max-skip",
     default=0.01,
@@ -34,6 +41,8 @@ def check(
     visiontasks data check annotations/instances_train.json --quick
     visiontasks data check my.yaml --json report.json
 
+    A DATA.yaml is the data: section of a config; `visiontasks train --help` lists its keys.
+
     Exit code 1 when there is an error: something that training refuses. A warning is likely wrong, or is
     skipped, dropped or repaired; a note explains.
     """
@@ -45,6 +54,8 @@ def check(
     from visiontasks.io.files import write_json
 
     opened = open_named(data, task, data_format)
+    if out not in (None, "-"):
+        guard_data(opened, data, Path(out))
     total = sum(map(len, opened.sources.values()))
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         pictures = bar.add_task("pictures", total=total)

@@ -9,7 +9,7 @@ import click
 from visiontasks.cli.data_input import data_options, open_named, split_option
 
 
-@click.command("convert")
+@click.command("convert", short_help="The same data in another format.")
 @data_options
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="New folder.")
 @click.option("--to", required=True, metavar="FORMAT", help="Format to write; an unknown one lists them.")

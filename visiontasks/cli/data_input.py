@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from visiontasks.errors import UsageError
+from visiontasks.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from visiontasks.data.opening import OpenedData
@@ -19,8 +20,17 @@ def data_options(function: F) -> F:
     """DATA, and what says how to read it."""
     options = (
         click.argument("data", metavar="DATA"),
-        click.option("--task", help="classify, detect or segment. [default: by what is found]"),
-        click.option("--format", "data_format", help="Format of DATA. [default: by what is found]"),
+        click.option(
+            "--task",
+            metavar="[classify|detect|segment]",
+            help="What DATA is labelled for. [default: by what is found]",
+        ),
+        click.option(
+            "--format",
+            "data_format",
+            metavar="FORMAT",
+            help="Format of DATA; an unknown one lists them. [default: by what is found]",
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -48,6 +58,21 @@ def open_named(data: str, task: str | None, data_format: str | None) -> OpenedDa
         raise UsageError(f"{data}: expected train, val or test, found none of them; say where one lies")
     click.echo(opened.how, err=True)
     return opened
+
+
+def guard_data(opened: OpenedData, named: str, path: Path) -> None:
+    """Keep a command from writing over a file of the data set that it was given.
+
+    Raises: UsageError where `path` is what the user named the data by, or a file that exists in its root.
+    """
+    from visiontasks.io.location import data_root
+
+    try:
+        root = data_root(opened.config.root).resolve()
+    except DataError:
+        root = Path(named).resolve()
+    if path.exists() and (path.samefile(named) or path.resolve().is_relative_to(root)):
+        raise UsageError(f"expected a file apart from the data in {root}, found {path}; choose another")
 
 
 def tell_faults(opened: OpenedData) -> None:

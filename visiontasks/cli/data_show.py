@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiontasks.cli.data_input import data_options, open_named, tell_faults
+from visiontasks.cli.data_input import data_options, guard_data, open_named, tell_faults
 from visiontasks.errors import DataError, UsageError, unknown_name
 from visiontasks.ledger import Ledger
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from visiontasks.types import Source
 
 
-@click.command("show")
+@click.command("show", short_help="Pictures with their labels, on one sheet.")
 @data_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="PNG. [default: runs/data/NNN/sheet.png]")
-@click.option("--split", help="train, val or test. [default: the first there is; with --only all]")
+@click.option(
+    "--split",
+    metavar="[train|val|test]",
+    help="Only this one. [default: the first there is; with --only all]",
+)
 @click.option("--n", default=16, show_default=True, type=click.IntRange(1, 400), help="Number of pictures.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which pictures.")
 @click.option("--columns", type=click.IntRange(1), help="Pictures a row. [default: about a square]")
@@ -56,7 +60,11 @@ def show(
 
     if only is not None and (as_trained or class_name is not None):
         raise UsageError("expected --only without --as-trained and --class, found both; leave one out")
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"expected -o to name a .png file, found '{out}'")
     opened = open_named(data, task, data_format)
+    if out is not None:
+        guard_data(opened, data, out)
     tell_faults(opened)
     if split is not None and split not in opened.ledgers:
         raise UsageError(unknown_name("split", split, opened.ledgers))
@@ -88,6 +96,8 @@ def _show_pictures(
     from visiontasks.data.sheets import choose, draw_as_trained, draw_pictures
 
     source = _training_pictures(opened, split) if as_trained else _pictures(opened, split)
+    if class_name is not None and class_name not in source.classes.names:
+        raise UsageError(unknown_name("class", class_name, source.classes.names))
     label = None if class_name is None else source.classes.index(class_name)
     chosen = choose(opened.task.data.count(source), source.files, n, seed, label).tolist()
     if as_trained:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MOST_CLASSES = 30  # that the report shows
 
 
-@click.command("split")
+@click.command("split", short_help="Divide into train, val and test, as lists.")
 @data_options
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the lists.")
 @click.option(
@@ -56,7 +56,7 @@ def split(
 
     \b
     visiontasks data split photos/ -o parts --ratios train=0.8,val=0.2
-    visiontasks data split camvid.yaml -o parts --group '([^/]+)_[0-9]+'
+    visiontasks data split camvid.yaml -o parts --group '([^/]+)_'
     """
     from visiontasks.data.splitting import parse_ratios, split_data
 
@@ -97,14 +97,12 @@ def _report(division: Division, counted: str) -> None:
     }
     shown = sorted(off, key=lambda name: -off[name])[:MOST_CLASSES] if len(off) > MOST_CLASSES else list(off)
     width = max(map(len, ["pictures", *shown]))
-    click.echo(
-        f"{'':<{width}}  {'all':>13}" + "".join(f"  {part:>16}" for part in division.pictures), err=True
-    )
-    for name, row in [
-        ("pictures", list(parts)),
-        *((name, division.classes[name].tolist()) for name in shown),
-    ]:
-        cells = "".join(f"  {n:>8,} {n / max(sum(row), 1):>7.1%}" for n in row)
-        click.echo(f"{name:<{width}}  {sum(row):>13,}{cells}", err=True)
+    rows = [("pictures", list(parts)), *((name, division.classes[name].tolist()) for name in shown)]
+    digits = max(len(f"{sum(row):,}") for _, row in rows)
+    heads = "".join(f"  {part:>{digits + 7}}" for part in division.pictures)
+    click.echo(f"{'':<{width}}  {'all':>{digits}}{heads}", err=True)
+    for name, row in rows:
+        cells = "".join(f"  {n:>{digits},} {n / max(sum(row), 1):>6.1%}" for n in row)
+        click.echo(f"{name:<{width}}  {sum(row):>{digits},}{cells}", err=True)
     elided = f"; of {len(off)} classes those whose shares differ most" if len(off) > len(shown) else ""
-    click.echo(f"(classes in {counted}{elided})", err=True)
+    click.echo(f"(a class is counted in {counted}{elided})", err=True)

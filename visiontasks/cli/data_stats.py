@@ -21,7 +21,7 @@ CLASSES: Final = 30  # rows of the table of classes
 ROWS: Final = 12  # of a task's tables
 
 
-@click.command("stats")
+@click.command("stats", short_help="Counts, sizes, classes; what a config may say.")
 @data_options
 @split_option
 @click.option(
@@ -138,7 +138,7 @@ def _classes(measured: Mapping[str, SplitStatistics], counted: str) -> Table:
     cells = [
         [
             name,
-            *(str(found[name].get(split, {}).get(column, "-")) for split in measured for column in columns),
+            *(_cell(found[name].get(split, {}).get(column, "-")) for split in measured for column in columns),
         ]
         for name in names
     ]
@@ -153,11 +153,14 @@ def _classes(measured: Mapping[str, SplitStatistics], counted: str) -> Table:
 def _task_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(title, list(rows[0]))
     for row in rows[:ROWS]:
-        table.add_row(*map(_cell, row.values()))
+        first, *others = map(_cell, row.values())
+        table.add_row(first or "all", *others)
     if len(rows) > ROWS:
         table.add_row(f"... {len(rows) - ROWS} more")
     return table
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

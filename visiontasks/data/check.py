@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -113,7 +114,8 @@ def check(
         findings += ledger_findings(split, ledger)
     classes = {split: source.classes for split, source in data.sources.items()}
     rows = class_table(classes, counts)
-    findings += class_findings(rows, classes, tools.counted)
+    faulty = {finding.split for finding in findings if finding.kind in ("label-fault", "mask-fault")}
+    findings += class_findings(rows, classes, tools.counted, faulty)
     findings += copy_findings(data.sources, {} if quick else looks, counts, tools.counted)
     return CheckReport(
         how=data.how,
@@ -175,13 +177,14 @@ def picture_findings(split: str, files: Sequence[str], looks: Looks, max_skip: f
 def ledger_findings(split: str, ledger: Ledger) -> Iterator[Finding]:
     """What was met when the split was opened, and which pictures have other contents than their names say."""
     for fault in ledger.faults:
+        line = re.match(r":(\d+): ", fault.message.removeprefix(fault.file))  # of a file that is no XML
         yield Finding(
             severity="error",
             kind="label-fault",
             message=without_file(fault.message),
             split=split,
             file=fault.file,
-            record=fault.record,
+            record=fault.record or (f"line {line[1]}" if line else ""),
         )
     if more := ledger.num_faults - len(ledger.faults):
         yield Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,13 +66,16 @@ def class_table(classes: Mapping[str, ClassMap], counts: Mapping[str, LabelCount
 
 
 def class_findings(
-    rows: Sequence[ClassRow], classes: Mapping[str, ClassMap], counted: str
+    rows: Sequence[ClassRow], classes: Mapping[str, ClassMap], counted: str, faulty: Collection[str] = ()
 ) -> Iterator[Finding]:
-    """Classes that cannot be learnt, or cannot be measured, and names that may mean one class."""
+    """Classes that cannot be learnt, or cannot be measured, and names that may mean one class.
+
+    faulty: splits with labels that could not be read: what is not found there may be among these.
+    """
     named = {split: set(found.names) for split, found in classes.items()}
     for row in rows:
         if "train" in named:
-            yield from _unlearnt(row, named, counted)
+            yield from _unlearnt(row, named, counted, faulty)
         if len(set(row.file_ids.values())) > 1:
             ids = ", ".join(f"{ident} in {split}" for split, ident in row.file_ids.items())
             yield Finding(
@@ -84,10 +87,12 @@ def class_findings(
     yield from _alike(rows)
 
 
-def _unlearnt(row: ClassRow, named: Mapping[str, set[str]], counted: str) -> Iterator[Finding]:
+def _unlearnt(
+    row: ClassRow, named: Mapping[str, set[str]], counted: str, faulty: Collection[str]
+) -> Iterator[Finding]:
     """A class that training, or another split, has no examples of. An unknown count passes for some."""
     is_known = row.name in named["train"]
-    is_learnt = is_known and row.counts.get("train", 1) != 0
+    is_learnt = is_known and (row.counts.get("train", 1) != 0 or "train" in faulty)
     if is_known and not is_learnt:
         yield Finding(
             severity="warning",
@@ -107,7 +112,7 @@ def _unlearnt(row: ClassRow, named: Mapping[str, set[str]], counted: str) -> Ite
                 remedy=f"rename it with data.classes: {{{row.name}: NEW}}, or move examples to train",
                 split=split,
             )
-        if is_learnt and not has_some:
+        if is_learnt and not has_some and split not in faulty:
             yield Finding(
                 severity="note",
                 kind="class-without-examples",

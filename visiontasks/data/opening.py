@@ -15,7 +15,7 @@ from visiontasks.config_files import parse_config, read_config, section_model
 from visiontasks.data_tools import Recognised
 from visiontasks.errors import ConfigError, DataError, UsageError, unknown_name
 from visiontasks.io.documents import Lines
-from visiontasks.io.files import read_yaml
+from visiontasks.io.files import IMAGE_SUFFIXES, read_yaml
 from visiontasks.io.location import data_root, describe_folder
 from visiontasks.ledger import Ledger
 from visiontasks.splits import sole_split
@@ -67,13 +67,14 @@ def open_data(
         task: noun or verb; None = by what is found. data_format: a format of the task's, likewise.
 
     Raises:
-        UsageError: no such task or format; nothing is recognised: says what was looked for and what is there.
-        ConfigError: faults of a YAML file. DataError: nothing is there, or a file can't be read.
+        UsageError: no such task or format. ConfigError: faults of a YAML file.
+        DataError: nothing is there, a file can't be read, or nothing is recognised: says what was looked for
+            and what is there.
     """
     path = read_config(Path(path))
     if task is not None:
         tasks = [_named(task, tasks)]
-    if data_format is not None and data_format not in (known := [f for t in tasks for f in _formats(t)]):
+    if data_format is not None and data_format not in (known := {f for t in tasks for f in _formats(t)}):
         raise UsageError(unknown_name("format", data_format, known))
     if task is None and data_format is None:
         path = _own_file(path) or path
@@ -187,10 +188,9 @@ def _open_recognised(path: Path, tasks: Sequence[AnyTask], data_format: str | No
     ]
     if not found:
         looked = "; ".join(f"{task.name}: {', '.join(_formats(task))}" for task in tasks)
-        there = describe_folder(path) if path.is_dir() else "a file of another kind"
-        raise UsageError(
-            f"{path}: expected a data set in {data_format or 'a known format'} ({looked}), found {there}; "
-            "write a DATA.yaml that says what lies where: format, root, train, val, test"
+        raise DataError(
+            f"{path}: expected a data set in {data_format or 'a known format'} ({looked}), "
+            f"found {_unrecognised(path)}"
         )
     found.sort(key=lambda candidate: -candidate[1].certainty)
     (task, best), *others = found
@@ -200,6 +200,20 @@ def _open_recognised(path: Path, tasks: Sequence[AnyTask], data_format: str | No
         how += f"; or, with --task and --format: {', '.join(rest)}"
     config = parse_config(section_model(task.config, "data"), best.values, file=str(path))
     return open_section(task, config, how)
+
+
+def _unrecognised(path: Path) -> str:
+    """What is there, and what to do about it."""
+    says = "write a DATA.yaml, the data: section of a config: format, root, train, val, test"
+    if not path.is_dir():
+        return f"a file of another kind; name its folder, or {says}"
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    if not entries:
+        return "an empty folder"
+    if all(entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() for entry in entries):
+        n = len(entries)
+        return f"{n:,} picture{'s' * (n != 1)} without labels; sort them into a folder a class, or {says}"
+    return f"none ({describe_folder(path)}); {says}"
 
 
 def _named(name: str, tasks: Sequence[AnyTask]) -> AnyTask:

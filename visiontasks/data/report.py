@@ -34,8 +34,9 @@ def print_report(report: CheckReport, console: Console) -> None:
         console.print(_splits(report))
     if report.classes:
         console.print(_classes(report.classes, list(report.splits)))
-    for part in _findings(report.findings):
-        console.print(part)
+    wraps = console.is_terminal  # elsewhere a finding is a line, for grep
+    for part in _findings(report.findings, wraps):
+        console.print(part, soft_wrap=not wraps)
     console.print(Text(verdict(report)))
 
 
@@ -79,8 +80,15 @@ def warnings_in_brief(findings: Sequence[Finding]) -> list[str]:
 
 
 def where(finding: Finding) -> str:
-    """What a finding is about: its picture, or the file and record; empty where it is a whole split."""
-    return finding.picture or ", ".join(part for part in (finding.file, finding.record) if part)
+    """What a finding is about: file, record and, where that is another file, the picture; empty for a split.
+
+    >>> where(Finding(severity="note", kind="", message="", file="a.json", record="row 3", picture="b.png"))
+    'a.json, row 3 (b.png)'
+    """
+    place = ", ".join(part for part in (finding.file, finding.record) if part)
+    if not place or finding.picture in ("", finding.file):
+        return place or finding.picture
+    return f"{place} ({finding.picture})"
 
 
 def _splits(report: CheckReport) -> Table:
@@ -128,21 +136,22 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _findings(findings: Sequence[Finding]) -> Iterator[RenderableType]:
+def _findings(findings: Sequence[Finding], wraps: bool) -> Iterator[RenderableType]:
     for (severity, kind, split), found in grouped(findings).items():
         head = Text.assemble((severity, _COLOURS[severity]), " ", (kind, "bold"))
         head.append(f" in {split}" * bool(split) + f": {len(found):,}" * (len(found) > 1))
         lines: list[RenderableType] = [head]
         for finding in found[:MOST_LISTED]:
             place = where(finding)
-            lines.append(_indented(f"{place}: {finding.message}" if place else finding.message))
+            lines.append(_indented(f"{place}: {finding.message}" if place else finding.message, wraps))
         if len(found) > MOST_LISTED:
-            lines.append(_indented(f"and {len(found) - MOST_LISTED:,} more", "dim"))
+            lines.append(_indented(f"and {len(found) - MOST_LISTED:,} more", wraps, "dim"))
         remedies = list(dict.fromkeys(finding.remedy for finding in found if finding.remedy))
         if remedies:
-            lines.append(_indented(f"-> {remedies[0]}", "dim"))
+            lines.append(_indented(f"-> {remedies[0]}", wraps, "dim"))
         yield Group(*lines, "")
 
 
-def _indented(text: str, style: str = "") -> Padding:
-    return Padding(Text(one_line(text), style=style), (0, 0, 0, 2), expand=False)
+def _indented(text: str, wraps: bool, style: str = "") -> RenderableType:
+    line = one_line(text)
+    return Padding(Text(line, style=style), (0, 0, 0, 2), expand=False) if wraps else Text(f"  {line}", style)

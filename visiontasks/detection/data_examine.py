@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,10 +42,14 @@ _FORM_OF: Final[Mapping[str, str]] = {  # format -> how its numbers are read
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
-    """The boxes of a split, and how a finding about one of them is made."""
+    """The boxes of a split, and how a finding about one of them is made.
+
+    resized: pictures of another size than the one that their boxes were drawn on.
+    """
 
     source: LabelledBoxes
     split: str
+    resized: Sequence[int] = ()
 
     @property
     def boxes(self) -> Floats:
@@ -55,9 +59,10 @@ class _Examined:
     def sizes(self) -> Floats:
         """(M, 2) width and height of each box's picture, px; infinite where they are not known."""
         annotations = self.source.annotations
-        sizes = annotations.sizes[annotations.picture][:, ::-1].astype(np.float64)
+        sizes = annotations.sizes[:, ::-1].astype(np.float64)  # (N, 2)
         sizes[(sizes <= 0).any(axis=1)] = np.inf
-        return sizes
+        sizes[list(self.resized)] = np.inf
+        return sizes[annotations.picture]
 
     def finding(self, severity: Severity, kind: str, box: int, message: str, remedy: str = "") -> Finding:
         annotations = self.source.annotations
@@ -93,8 +98,13 @@ def examine(
 ) -> Iterator[Finding]:
     """The findings about the boxes of a split, as they stand in its files; see `DataTools`."""
     assert isinstance(source, LabelledBoxes)  # what every format becomes
-    yield from _resized(source, split, quick)
-    examined = _Examined(source, split)
+    resized = _resized(source, quick)
+    for place, fault in list(resized.items())[:LISTED]:
+        file = source.files[place]
+        yield Finding(
+            severity="error", kind="picture-size", message=fault, split=split, file=file, picture=file
+        )
+    examined = _Examined(source, split, list(resized))
     if not len(examined.boxes):
         return
     whole = list(_written_otherwise(examined))
@@ -106,17 +116,13 @@ def examine(
     yield from _many(examined)
 
 
-def _resized(source: LabelledBoxes, split: str, quick: bool) -> Iterator[Finding]:
-    """Pictures of another size than the one that their boxes were drawn on."""
+def _resized(source: LabelledBoxes, quick: bool) -> dict[int, str]:
+    """{picture of another size than the one that its boxes were drawn on: what is wrong}."""
     places = evenly_spaced(len(source), MOST_HEADERS if quick else None)
     sizes = picture_sizes(source.root, [source.files[place] for place in places])
     wrong = (sizes != source.annotations.sizes[places]).any(axis=1) & (sizes > 0).all(axis=1)
-    for i in np.flatnonzero(wrong)[:LISTED].tolist():
-        if fault := source.size_fault(places[i], *sizes[i].tolist()):
-            file = source.files[places[i]]
-            yield Finding(
-                severity="error", kind="picture-size", message=fault, split=split, file=file, picture=file
-            )
+    faults = {places[i]: source.size_fault(places[i], *sizes[i].tolist()) for i in np.flatnonzero(wrong)}
+    return {place: fault for place, fault in faults.items() if fault}
 
 
 def _written_otherwise(examined: _Examined) -> Iterator[Finding]:

@@ -185,7 +185,7 @@ def parse_xml(text: str, name: str) -> ElementTree.Element:
         line, column = error.position
         what = str(error).partition(":")[0]
         raise DataError(
-            f"{name}:{line}: expected XML, found a fault in column {column + 1}: {what}"
+            f"{name}:{line}: expected XML, found a fault in column {column + 1}: {what}; mend the file"
         ) from None
     except ValueError as error:  # a character that no encoding has
         raise DataError(f"{name}: expected XML, found: {error}") from None

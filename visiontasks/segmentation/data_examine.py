@@ -39,10 +39,11 @@ def examine(source: Source[Mask], split: str, size: tuple[int, int] | None, quic
     remedy = _shift(source, list(faults)[:LOOKED_AT])
     for place, fault in list(faults.items())[:MOST]:
         file, record = source.truth.place(place)
+        where = f"{file}, {record}" if record else file
         yield Finding(
             severity="error",
             kind="mask-fault",
-            message=str(fault),
+            message=str(fault).removeprefix(f"{where}: "),
             remedy=remedy,
             split=split,
             file=file,

@@ -202,7 +202,10 @@ def _parse_row(
     if not all(map(math.isfinite, numbers)):
         fail(f"expected finite numbers, found '{' '.join(fields)[:60]}'; mend or remove the row")
     if label not in range(num_classes):
-        fail(f"expected a class of 0 to {num_classes - 1}, found {fields[0]}; add its name, or mend the row")
+        fail(
+            f"expected a class of 0 to {num_classes - 1}, found {fields[0]}; the first name is 0: "
+            "add the name that is missing, or mend the row"
+        )
     score = numbers.pop() if scores and numbers else 1.0
     if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
         form = "class, x, y, width, height" + (", score" if scores else "")

@@ -82,8 +82,8 @@ def read_folders(root: Path, location: str, config: DataConfig, ledger: Ledger) 
             "out, or say with data.key how names are joined"
         )
     for path in missing:
-        fault = f"{root / str(masks_at)}: expected a mask for {path}, found none; add it, or take {path} out"
-        ledger.fault(DataError(fault), root / path)
+        fault = f"expected a mask for {path} in {masks_at}, found none; add it, or take {path} out"
+        ledger.fault(DataError(f"{root}: {fault}"), root / str(masks_at), path)
     spare = sorted(masks[key] for key in masks if key not in images)
     if spare:
         ledger.add("dropped", str(masks_at), "masks without a picture", f"{len(spare)}, first {spare[0]}")

@@ -8,13 +8,11 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 from PIL import Image
 
 from visiontasks import api
-from visiontasks.cli import VERBS, visiontasks
+from visiontasks.cli import VERBS
 from visiontasks.data.shapes import draw_shapes
-from visiontasks.errors import VisionTasksError
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +28,6 @@ def folder(tmp_path_factory):
     }
     api.train(root / "shapes" / "classification.yaml", settings, out=root / "run")
     return root
-
-
-@pytest.fixture
-def call(monkeypatch, tmp_path):
-    """Run a command line in an empty folder. Gives (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        result = CliRunner().invoke(visiontasks, [str(argument) for argument in arguments])
-        if isinstance(result.exception, VisionTasksError):
-            return result.exception.exit_code, result.stdout, str(result.exception)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
-    return run
 
 
 def test_every_verb_has_help(call):

@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 
 from visiontasks.cli import visiontasks
-from visiontasks.errors import VisionTasksError
 from visiontasks.io.video import Video, write_video
 
 MODEL = {
@@ -44,20 +43,9 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path, weights):
+def detect(call, weights):
     """Run `detect` in an empty folder. Gives (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        typed = ["detect", *map(str, arguments), "-w", str(weights)]
-        result = CliRunner().invoke(visiontasks, typed)
-        if isinstance(result.exception, VisionTasksError):
-            return result.exception.exit_code, result.stdout, str(result.exception)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
-    return run
+    return lambda *arguments: call("detect", *arguments, "-w", weights)
 
 
 def save(path, size, seed=0):
@@ -91,12 +79,12 @@ def check_detections(entry, most=20):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_pictures_of_any_size_and_every_format(call, tmp_path):
+def test_pictures_of_any_size_and_every_format(detect, tmp_path):
     sizes = {"a.png": (50, 70), "sub/ä b 八.jpg": (200, 30), "tiny.png": (1, 1), "wide.png": (3, 700)}
     for name, size in sizes.items():
         save(tmp_path / "in" / name, size)
     formats = [part for name in ("csv", "coco", "yolo", "voc") for part in ("--format", name)]
-    code, said, errors = call("in", "-o", "out", *formats)
+    code, said, errors = detect("in", "-o", "out", *formats)
     assert code == 0
     assert len(said.splitlines()) == 4
     assert "4 pictures in" in errors
@@ -112,7 +100,7 @@ def test_pictures_of_any_size_and_every_format(call, tmp_path):
     assert PIL.Image.open(tmp_path / "out" / "tiny.png").size == (200, 200)
 
 
-def test_flags_replace_the_models_operating_point(call, tmp_path):
+def test_flags_replace_the_models_operating_point(detect, tmp_path):
     save(tmp_path / "in" / "a.png", (60, 80))
     count = {}
     for name, flags in {
@@ -121,18 +109,18 @@ def test_flags_replace_the_models_operating_point(call, tmp_path):
         "none": ("--conf", 1),
         "apart": ("--iou", 0.0),
     }.items():
-        assert call("in/a.png", "-o", name, *flags)[0] == 0
+        assert detect("in/a.png", "-o", name, *flags)[0] == 0
         count[name] = len(read_json(tmp_path / name / "predictions.json")["images"][0]["detections"])
     assert count["all"] == 20
     assert count["few"] == 3
     assert count["none"] == 0
-    assert "nothing" in call("in/a.png", "-o", "none", "--conf", 1)[1]
+    assert "nothing" in detect("in/a.png", "-o", "none", "--conf", 1)[1]
     assert 0 < count["apart"] < 20
 
 
-def test_tiles_cover_a_large_picture(call, tmp_path):
+def test_tiles_cover_a_large_picture(detect, tmp_path):
     save(tmp_path / "in" / "large.png", (300, 500))
-    code, _, _ = call("in/large.png", "-o", "out", "--tile", 128, "--overlap", 0.3, "--no-draw")
+    code, _, _ = detect("in/large.png", "-o", "out", "--tile", 128, "--overlap", 0.3, "--no-draw")
     assert code == 0
     (entry,) = read_json(tmp_path / "out" / "predictions.json")["images"]
     check_detections(entry, most=1000)
@@ -141,15 +129,15 @@ def test_tiles_cover_a_large_picture(call, tmp_path):
     assert (boxes[:, 2:] - boxes[:, :2]).min() < 128
     assert boxes[:, 2].max() > 400
     assert boxes[:, 3].max() > 200
-    call("in/large.png", "-o", "capped", "--tile", 128, "--max-det", 7)
+    detect("in/large.png", "-o", "capped", "--tile", 128, "--max-det", 7)
     check_detections(read_json(tmp_path / "capped" / "predictions.json")["images"][0], most=7)
 
 
-def test_a_video_becomes_json_lines_and_a_drawn_video(call, tmp_path):
+def test_a_video_becomes_json_lines_and_a_drawn_video(detect, tmp_path):
     film(tmp_path / "in" / "Film ž.mp4")
     film(tmp_path / "in" / "more" / "Film ž.mov", count=3)
     before = (tmp_path / "in" / "Film ž.mp4").read_bytes()
-    code, said, errors = call("in/Film ž.mp4", "in/more/Film ž.mov", "-o", "out")
+    code, said, errors = detect("in/Film ž.mp4", "in/more/Film ž.mov", "-o", "out")
     assert code == 0
     assert [line.split("  ")[1] for line in said.splitlines()] == ["5 frames", "3 frames"]
     assert "8 frames in" in errors
@@ -167,41 +155,41 @@ def test_a_video_becomes_json_lines_and_a_drawn_video(call, tmp_path):
     assert (tmp_path / "in" / "Film ž.mp4").read_bytes() == before  # inputs are never modified
 
 
-def test_frames_and_pictures_of_the_same_pixels_have_the_same_detections(call, tmp_path):
+def test_frames_and_pictures_of_the_same_pixels_have_the_same_detections(detect, tmp_path):
     path = film(tmp_path / "in" / "a.mp4", count=2)
     for number, frame in enumerate(Video(path).frames()):
         PIL.Image.fromarray(frame).save(tmp_path / "in" / f"{number}.png")
-    call("in/0.png", "in/1.png", path, "-o", "out", "--precision", "fp32", "--batch-size", 1)
+    detect("in/0.png", "in/1.png", path, "-o", "out", "--precision", "fp32", "--batch-size", 1)
     pictures = read_json(tmp_path / "out" / "predictions.json")["images"]
     lines = (tmp_path / "out" / "a.jsonl").read_text().splitlines()
     assert [json.loads(line)["detections"] for line in lines] == [p["detections"] for p in pictures]
 
 
-def test_json_is_a_line_a_frame_and_a_line_for_all_pictures(call, tmp_path):
+def test_json_is_a_line_a_frame_and_a_line_for_all_pictures(detect, tmp_path):
     film(tmp_path / "in" / "a.mp4", count=2)
     save(tmp_path / "in" / "b.png", (20, 30))
-    code, said, errors = call("in/a.mp4", "in/b.png", "--json", "--no-draw", "-o", "out")
+    code, said, errors = detect("in/a.mp4", "in/b.png", "--json", "--no-draw", "-o", "out")
     assert code == 0
     *frames, pictures = [json.loads(line) for line in said.splitlines()]
     assert [line["frame"] for line in frames] == [0, 1]
     assert [entry["file"] for entry in pictures["images"]] == ["in/b.png"]
     assert "2 frames" in errors
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"predictions.json", "a.jsonl"}
-    assert len(call("in/a.mp4", "--json", "--no-draw", "-o", "only")[1].splitlines()) == 2
+    assert len(detect("in/a.mp4", "--json", "--no-draw", "-o", "only")[1].splitlines()) == 2
 
 
-def test_a_video_that_cannot_be_read_is_skipped_and_one_that_ends_early_is_kept(call, tmp_path):
+def test_a_video_that_cannot_be_read_is_skipped_and_one_that_ends_early_is_kept(detect, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.mp4").write_bytes(b"no video at all")
     film(tmp_path / "in" / "good.mp4")
-    code, said, errors = call("in/bad.mp4", "in/good.mp4", "-o", "out")
+    code, said, errors = detect("in/bad.mp4", "in/good.mp4", "-o", "out")
     assert code == 1
     assert "skipped: in/bad.mp4: expected a video" in errors
     assert "5 frames, skipped 1 in" in errors
     assert "good.mp4" in said
     skipped = read_json(tmp_path / "out" / "predictions.json")["skipped"]
     assert [entry["file"] for entry in skipped] == ["in/bad.mp4"]
-    code, _, error = call("in/bad.mp4", "--strict", "-o", "strict")
+    code, _, error = detect("in/bad.mp4", "--strict", "-o", "strict")
     assert (code, "in/bad.mp4: expected a video" in error) == (3, True)
 
 
@@ -218,10 +206,10 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), FAULTS, ids=lambda value: str(value)[:30])
-def test_wrong_flags_are_named(arguments, code, words, call, tmp_path):
+def test_wrong_flags_are_named(arguments, code, words, detect, tmp_path):
     save(tmp_path / "in" / "a.png", (8, 8))
     film(tmp_path / "in" / "a.mp4", count=1)
-    found, _, error = call(*arguments)
+    found, _, error = detect(*arguments)
     assert (found, words in error) == (code, True), error
 
 

@@ -6,13 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 from PIL import Image
 
 from visiontasks import api
-from visiontasks.cli import visiontasks
 from visiontasks.data.shapes import draw_shapes
-from visiontasks.errors import VisionTasksError
 from visiontasks.io.images import read_mask
 from visiontasks.io.video import write_video
 
@@ -39,22 +36,6 @@ def folder(tmp_path_factory):
     (root / "run.yaml").write_text(yaml.safe_dump(run_config(root / "shapes")))
     api.train(root / "run.yaml", {}, out=root / "run")
     return root
-
-
-@pytest.fixture
-def call(monkeypatch, tmp_path):
-    """Run a command line in an empty folder. Gives (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        result = CliRunner().invoke(visiontasks, [str(argument) for argument in arguments])
-        if isinstance(result.exception, VisionTasksError):
-            return result.exception.exit_code, result.stdout, str(result.exception)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
-    return run
 
 
 def test_segment_writes_what_it_says(call, folder, tmp_path):

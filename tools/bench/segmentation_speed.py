@@ -41,6 +41,7 @@ NETWORKS = {
     "FCN-16s, resnet18": FCNConfig(stride=16),
     "FCN-8s, resnet18": FCNConfig(stride=8),
     "SegNet, vgg16_bn": SegNetConfig(),
+    "SegNet, vgg11_bn": SegNetConfig(backbone="vgg11_bn"),
     "U-Net bilinear, resnet18": UNetConfig(),
     "U-Net transpose, resnet18": UNetConfig(up="transpose"),
     "U-Net bilinear, vgg11_bn": UNetConfig(backbone="vgg11_bn"),

@@ -4,7 +4,13 @@ import warnings
 import numpy as np
 import PIL.Image
 
-from visiontasks.plots import plot_confusion, plot_curves, plot_data_set, plot_reliability
+from visiontasks.plots import (
+    plot_confusion,
+    plot_curves,
+    plot_data_set,
+    plot_reliability,
+    plot_robustness,
+)
 
 
 def read(png):
@@ -108,3 +114,16 @@ def test_a_data_set_of_many_classes_is_shown_by_rank():
     counts = {"train": {f"class {place}": place for place in range(200)}}
     picture = read(plot_data_set(counts, {"a": {"train": np.arange(3)}}, ([], []), counted="pictures"))
     assert has_color(picture, (0, 114, 178)) and picture.shape[0] < 1200
+
+
+def test_a_robustness_curve_falls_and_has_its_interval():
+    numbers = {0: {"AP": 1.0}, 2: {"AP": 0.5}, 8: {"AP": 0.0}}
+    picture = read(plot_robustness(numbers, "AP", "a$b$"))
+    blue = (np.abs(picture.astype(int) - BLUE) < 6).all(axis=-1)
+    rows, columns = np.nonzero(blue)
+    left, right = rows[columns < np.quantile(columns, 0.1)], rows[columns > np.quantile(columns, 0.9)]
+    assert left.mean() < right.mean() - 100  # pixels, downwards
+    banded = {epsilon: {**row, "AP@low": 0.0, "AP@high": 1.0} for epsilon, row in numbers.items()}
+    assert (read(plot_robustness(banded, "AP", "a$b$")) != picture).any(axis=-1).sum() > 10_000
+    undefined = read(plot_robustness({0: {"AP": float("nan")}, 8: {}}, "AP", ""))
+    assert not has_color(undefined, BLUE)

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visiontasks.config_files import flatten, override, parse_config, read_config, section_model, to_yaml
+from visiontasks.config_files import flatten, override, parse_config, read_config, to_yaml
 from visiontasks.errors import ConfigError, DataError, UsageError
+from visiontasks.explaining import attack, robustness
 from visiontasks.io.documents import parse_yaml
 from visiontasks.io.files import read_yaml
 from visiontasks.ledger import Ledger
-from visiontasks.model import Model, load
+from visiontasks.model import Model, data_section, load
 from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Task
 
@@ -21,7 +22,18 @@ if TYPE_CHECKING:  # importing this module leaves torch alone: `evaluate` on fil
     from visiontasks.data.check import CheckReport
     from visiontasks.engine.log import Report
 
-__all__ = ["Model", "check", "compare", "evaluate", "load", "load_config", "measure", "train"]
+__all__ = [
+    "Model",
+    "attack",
+    "check",
+    "compare",
+    "evaluate",
+    "load",
+    "load_config",
+    "measure",
+    "robustness",
+    "train",
+]
 
 RESUMABLE = (  # keys in which a resumed run may differ from its beginning
     "name",
@@ -233,7 +245,7 @@ def measure(
     if out is not None:
         make_result_folder(Path(out))
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
-    section = _data_section(model, data, map_class or {})
+    section = data_section(model, data, map_class or {})
     source = task.open_source(section, split, Ledger(strict), opened.classes)
     report.line(f"{model.name} on {split}: {len(source)} pictures, {opened.setting.device}")
     setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
@@ -285,22 +297,3 @@ def compare(
     if out is not None:
         write_measurements(Path(out), found, numbers, evaluator)
     return numbers, evaluator.protocol
-
-
-def _data_section(model: Model[Any], data: str | Path | None, map_class: Mapping[str, str]) -> Any:
-    """The data section to evaluate on, its classes renamed to the model's."""
-    lines: Mapping[tuple[str, ...], int] = {}
-    if data is not None:
-        file = str(data)
-        values, lines = read_yaml(Path(data))
-    else:
-        file, config = model.name, model.opened.record.provenance.get("config")
-        if not isinstance(config, Mapping) or not isinstance(config.get("data"), Mapping):
-            raise UsageError(f"{file} does not say which data it was trained with; give --data DATA.yaml")
-        values = dict(config["data"])
-    for name in map_class.values():
-        model.classes.index(name, where="--map-class")
-    if map_class:
-        named = values.get("classes")
-        values = {**values, "classes": {**(named if isinstance(named, Mapping) else {}), **map_class}}
-    return parse_config(section_model(model.task.config, "data"), values, file=file, lines=lines)

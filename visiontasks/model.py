@@ -11,15 +11,17 @@ import numpy as np
 import PIL.Image
 
 from visiontasks.classes import ClassMap
+from visiontasks.config_files import parse_config, section_model
 from visiontasks.errors import ImageError, UsageError
-from visiontasks.io.files import list_inputs
+from visiontasks.io.files import list_inputs, read_yaml
 from visiontasks.io.images import MAX_PIXELS, read_image
 from visiontasks.tasks import load_task
-from visiontasks.types import Image, Task
+from visiontasks.types import Image, Sample, Task
 
 if TYPE_CHECKING:
     from visiontasks.engine.model_files import OpenModel
     from visiontasks.engine.predict import Predicted, Tiling
+    from visiontasks.explain.picture import Explanation, Method
 
 P = TypeVar("P")
 Name = TypeVar("Name")
@@ -95,6 +97,44 @@ class Model(Generic[P]):
             raise UsageError(f"expected whole pictures to {self.task.verb}, found a tile size; leave it out")
         return self._run(images, batch_size, max_pixels, None if tile is None else Tiling(tile, overlap))
 
+    def explain(
+        self,
+        image: str | Path | Image | PIL.Image.Image,
+        target: str | None = None,
+        method: Method | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Explanation:
+        """Where on a picture a number of the prediction comes from; computed in float32.
+
+        >>> model.explain("photo.jpg", "cat").draw()
+
+        Args:
+            image: as in a call of the model.
+            target: a class, #N (detection N, 0 = the best), CLASS#N, Y,X (a pixel) or CLASS@Y,X; None = what
+                the network is surest of.
+            method: None = a class activation map at the last convolution of the backbone.
+            max_pixels: of the picture; more are refused.
+
+        Raises:
+            UsageError: no such target or layer. ImageError: the picture cannot be read.
+            RunError: memory ran out.
+        """
+        from visiontasks.engine.faults import run_faults
+        from visiontasks.explain.picture import Method, explain_picture
+        from visiontasks.explain.target import ask, parse_aim
+
+        opened, task, setting = self.opened, self.task, self.opened.setting
+        aim = parse_aim(target, self.classes)
+        pixels = as_image(image, max_pixels)
+        image_id = str(image) if isinstance(image, str | Path) else "the picture"
+        transform = task.build_transform(opened.input, None, self.classes, None)
+        with run_faults("lower --batch-size, or take a smaller picture"):
+            example = transform(Sample(pixels, None, image_id), np.random.default_rng(0), None)
+            batch = setting.device.load(task.collate([example]), setting.mean, setting.std)
+            subject = ask(task, opened.network, batch, aim, setting.options, self.classes)
+            return explain_picture(pixels, subject, method or Method())
+
     def _run(
         self,
         images: Iterable[Name],
@@ -112,7 +152,7 @@ class Model(Generic[P]):
                 self.opened.network,
                 self.classes,
                 images,
-                lambda image: _as_image(image, max_pixels),
+                lambda image: as_image(image, max_pixels),
                 transform,
                 self.opened.setting,
                 batch_size=batch_size,
@@ -120,7 +160,7 @@ class Model(Generic[P]):
             )
 
 
-def _as_image(image: Any, max_pixels: int) -> Image:
+def as_image(image: Any, max_pixels: int = MAX_PIXELS) -> Image:
     """A path, array or Pillow picture as (H, W, 3) uint8 RGB. Raises: ImageError."""
     if isinstance(image, str | Path):
         return read_image(Path(image), max_pixels=max_pixels)
@@ -179,3 +219,30 @@ def load(
         found, record, tensors, choose_device(device, precision), name=str(name), options=options or {}
     )
     return Model(str(name), opened)
+
+
+def data_section(model: Model[Any], data: str | Path | None, map_class: Mapping[str, str]) -> Any:
+    """The data section of a model, its classes renamed to the model's.
+
+    Args:
+        model: a loaded model.
+        data: a DATA.yaml; None = what the model was trained with, as its file says.
+        map_class: {name in the data: name in the model}, where they differ.
+
+    Raises: UsageError, ConfigError, DataError: there is no such data, or no such class.
+    """
+    lines: Mapping[tuple[str, ...], int] = {}
+    if data is not None:
+        file = str(data)
+        values, lines = read_yaml(Path(data))
+    else:
+        file, config = model.name, model.opened.record.provenance.get("config")
+        if not isinstance(config, Mapping) or not isinstance(config.get("data"), Mapping):
+            raise UsageError(f"{file} does not say which data it was trained with; give --data DATA.yaml")
+        values = dict(config["data"])
+    for name in map_class.values():
+        model.classes.index(name, where="--map-class")
+    if map_class:
+        named = values.get("classes")
+        values = {**values, "classes": {**(named if isinstance(named, Mapping) else {}), **map_class}}
+    return parse_config(section_model(model.task.config, "data"), values, file=file, lines=lines)

@@ -164,6 +164,36 @@ def plot_reliability(table: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
+def plot_robustness(numbers: Mapping[int, Mapping[str, float]], metric: str, title: str) -> bytes:
+    """A metric over the strength of an attack as a PNG, with its 95% intervals where there are some.
+
+    Args:
+        numbers: {epsilon in 1/255: {name: number}}; `metric` and, if known, `metric@low` and `metric@high`.
+        metric: which of the numbers is drawn.
+        title: of the figure.
+    """
+    figure = _figure(6, 4.5)
+    axes = figure.subplots()
+    epsilons = list(numbers)
+    values = [row.get(metric, math.nan) for row in numbers.values()]
+    axes.plot(epsilons, values, marker="o")
+    low, high = (
+        [row.get(f"{metric}{end}", math.nan) for row in numbers.values()] for end in ("@low", "@high")
+    )
+    axes.fill_between(epsilons, low, high, alpha=0.2, linewidth=0)
+    for epsilon, value in zip(epsilons, values, strict=True):
+        if not math.isnan(value):
+            axes.annotate(
+                f"{value:.3f}", (epsilon, value), (4, 5), textcoords="offset points", fontsize="small"
+            )
+    axes.set_xlabel("epsilon, in 1/255 of the range")
+    axes.set_ylabel(metric)
+    axes.set_ylim(0, 1.05)
+    axes.set_title(title, parse_math=False, fontsize="medium")
+    axes.grid(alpha=0.3)
+    return _png(figure)
+
+
 def plot_data_set(
     classes: Mapping[str, Mapping[str, float]],
     distributions: Mapping[str, Mapping[str, Any]],

@@ -195,6 +195,23 @@ class Evaluator(Protocol[T_contra, P_contra]):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Which number of a prediction is explained; where nothing is given, what the network is surest of.
+
+    class_index: detection and segmentation look at this class alone.
+    detection: 0 = the best, in the order of `decode`.
+    point: (y, x) in original pixels, of a segmentation.
+    where: set by `Task.settle_aim`, which finds it on the picture itself; kept when pixels are changed.
+        Detection: (4,) float32 xyxy network pixels. Segmentation: (H, W) bool, network pixels. Else None.
+    """
+
+    class_index: int | None = None
+    detection: int | None = None
+    point: tuple[int, int] | None = None
+    where: Tensor | None = None
+
+
 Window = tuple[int, int, int, int]  # left, top, right, bottom in original pixels, half open
 
 
@@ -259,6 +276,7 @@ class Task(Generic[T, P]):
     describe(prediction, classes): what was found, in a few words for the terminal.
     record(prediction, classes, folder, name): the JSON fields of one picture in predictions.json (design
         section 7); may write further files of picture `name` (a mask) into the folder.
+    as_truth(prediction): a prediction as the truth of its picture, as if all of it were right.
     outputs: further formats: {name: output(folder, classes)}.
     compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
     adopt(found, tensors): a network that another library publishes, as (tensors, ModelRecord) of ours.
@@ -269,6 +287,10 @@ class Task(Generic[T, P]):
         part of the run's state), or None where nothing changes.
     stitcher(network, size, options, classes): joins the tiles of a picture of `size` (height, width).
     data: what the commands of `visiontasks data` ask of the task.
+    settle_aim(network, raw, infos, aim, options, classes): what `aim` means on the first picture: its class
+        and place are filled in. Raises: UsageError where the picture has no such thing.
+    target_score(network, raw, infos, aim): (B,) float32, differentiable: the logit that a settled aim asks
+        for, of each picture.
     """
 
     name: str
@@ -289,10 +311,13 @@ class Task(Generic[T, P]):
     plots: Callable[[Mapping[str, Any]], Mapping[str, bytes]]
     describe: Callable[[P, ClassMap], str]
     record: Callable[[P, ClassMap, Path, str], dict[str, Any]]
+    as_truth: Callable[[P], T]
     outputs: Mapping[str, Callable[[Path, ClassMap], Output[P]]]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
     adopt: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]]
     data: DataTools[T]
+    settle_aim: Callable[[Any, Any, Sequence[ImageInfo], Aim, Mapping[str, float], ClassMap], Aim]
+    target_score: Callable[[Any, Any, Sequence[ImageInfo], Aim], Tensor]
     convert: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]] | None = None
     refresh: Callable[[Any, int, Any | None, Infer], Any | None] | None = None
     stitcher: Callable[[Any, tuple[int, int], Mapping[str, float], ClassMap], Stitcher[P]] | None = None

@@ -19,6 +19,7 @@ LAYERS = (  # a room may import from itself and from the layers above it in this
     {"classification", "detection", "segmentation", "engine", "data", "explain"},
     {"tasks"},
     {"model"},
+    {"explaining"},
     {"api"},
     {"cli"},
     {"__main__"},

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from visiontasks.cli import visiontasks
 from visiontasks.config_files import section_model
 from visiontasks.data.shapes import draw_shapes
 from visiontasks.engine.device import choose_device
-from visiontasks.engine.model_files import setting_of
+from visiontasks.engine.model_files import OpenModel, setting_of
 from visiontasks.errors import UsageError
+from visiontasks.explain.picture import Method
 from visiontasks.io.images import read_image
 from visiontasks.ledger import Ledger
+from visiontasks.model import Model
 from visiontasks.tasks import TASKS, load_task
-from visiontasks.types import Sample
+from visiontasks.types import Aim, Batch, Sample
 
 BACKBONE = {"backbone": "small", "options": {"stem": 4, "widths": [4, 8, 8]}}
 MODELS = {  # a small network of each task
@@ -201,6 +204,44 @@ def _rounded(value):
     if isinstance(value, list):
         return [_rounded(inner) for inner in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def test_a_target_is_settled_once_and_its_score_has_a_gradient(drawn):
+    task, config, _ = drawn
+    source, _, network, batch, _ = network_and_batch(task, config)
+    network.eval()
+    options = {**task.decode_options, **task.evaluate_options, "confidence": 0.0}
+    batch = Batch(batch.images[:1].clone().requires_grad_(), batch.infos[:1], proposals=batch.proposals)
+    raw = network(batch)
+    aim = task.settle_aim(network, raw, batch.infos, Aim(), options, source.classes)
+    assert aim.class_index in range(len(source.classes))
+    assert task.settle_aim(network, raw, batch.infos, replace(aim, where=None), options, source.classes)
+    score = task.target_score(network, raw, batch.infos, aim)
+    assert score.shape == (1,) and score.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(score.sum(), batch.images)
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+    pair = Batch(batch.images.detach().repeat(2, 1, 1, 1), [*batch.infos] * 2)
+    pair.images[1] = 0
+    with torch.no_grad():
+        both = task.target_score(network, network(pair), pair.infos, aim)
+    assert both[0] == pytest.approx(score.item(), abs=1e-4) and both[0] != both[1]
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "hires-cam", "saliency", "integrated-gradients", "occlusion"])
+def test_a_prediction_is_explained_in_original_pixels(drawn, method):
+    task, config, _ = drawn
+    source, _, network, _, setting = network_and_batch(task, config)
+    network.eval()
+    options = {**setting.options, "confidence": 0.0} if "confidence" in setting.options else setting.options
+    setting = replace(setting, options=options)
+    model = Model("tiny", OpenModel(task, network, source.classes, config.input, setting, None))
+    image = np.ascontiguousarray(source[0].image[:, :50])
+    found = model.explain(image, method=Method(method, steps=4, patch=24))
+    assert found.values.shape == image.shape[:2] and found.values.dtype == np.float32
+    assert np.isfinite(found.values).all() and np.abs(found.values).max() > 0
+    drawing = found.draw()
+    assert drawing.shape[1] % 50 == 0 and drawing.dtype == np.uint8
+    assert found.target.partition(" #")[0] in source.classes.names
 
 
 def test_one_tile_that_shows_everything_predicts_the_same(drawn, run, tmp_path):

@@ -34,7 +34,7 @@ def write_config(shapes, tmp_path) -> Callable[..., Path]:
                 "ema": 0.9,
                 "workers": 0,
                 "precision": "fp32",
-                "optimizer": {"lr": 0.05},
+                "optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4},
                 "schedule": {"warmup": 1},
             },
         }

@@ -100,7 +100,7 @@ def test_row_49_two_processes_equal_one_on_uneven_shards(write_config, tmp_path)
         "augment": {"mixup": 0},
         "model": {"backbone": "alexnet", "options": {}, "dropout": 0},
         "input": {"size": [64, 64]},
-        "train": {"epochs": 2, "batch_size": 7, "ema": 0, "optimizer": {"lr": 0.01}},
+        "train": {"epochs": 2, "batch_size": 7, "ema": 0, "optimizer": {"name": "sgd", "lr": 0.01}},
     }
     config = write_config(**settings)
     one = api.train(config, out=tmp_path / "one")

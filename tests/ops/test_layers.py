@@ -366,6 +366,7 @@ def test_json():
         "parameters": 54,
         "receptive_field": [3, 3],
         "cumulative_stride": [1, 1],
+        "field_start": [0, 0],
         "macs": 54 * 42,
     }
     assert (found["rows"][1]["receptive_field"], found["rows"][1]["cumulative_stride"]) == ("global", None)

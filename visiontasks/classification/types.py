@@ -28,6 +28,10 @@ class Classification:
         """Probability of the most probable class."""
         return float(self.probabilities[self.best])
 
+    def as_truth(self) -> int:
+        """The most probable class, as if it were the true one."""
+        return self.best
+
     def top(self, k: int) -> list[tuple[int, float]]:
         """The k most probable classes (all, where there are fewer) as (index, probability), best first."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]

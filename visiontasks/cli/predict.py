@@ -192,6 +192,7 @@ def _predict_video(
 ) -> int:
     """A video's frames as JSON lines and, unless pictures are not drawn, as an mp4; returns their number."""
     from visiontasks.engine.log import Report
+    from visiontasks.engine.results import free_stem
     from visiontasks.io.files import replacing
     from visiontasks.io.video import Video, write_video
 
@@ -200,7 +201,7 @@ def _predict_video(
     except ImageError as fault:
         _skip(results, path, fault, strict)
         return 0
-    stem, task, began, frame = results.free_stem(path.stem), model.task, time.perf_counter(), 0
+    stem, task, began, frame = free_stem(path.stem, results.stems), model.task, time.perf_counter(), 0
     with ExitStack() as stack:
         lines = stack.enter_context(replacing(results.path / f"{stem}.jsonl"))
         file = stack.enter_context(open(lines, "x", encoding="utf-8", errors="backslashreplace"))

@@ -14,7 +14,7 @@ from visiontasks.detection.draw import draw, draw_example, plots
 from visiontasks.detection.metrics import DetectionEvaluator
 from visiontasks.detection.outputs import OUTPUTS, describe, record
 from visiontasks.detection.types import Boxes, Detections
-from visiontasks.types import Batch, Example, Infer, Source, Stitcher, Task, Transform
+from visiontasks.types import Aim, Batch, Example, ImageInfo, Infer, Source, Stitcher, Task, Transform
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,6 +83,25 @@ def _stitcher(
     return DetectionStitcher(network, size, options)
 
 
+def _settle_aim(
+    network: Any,
+    raw: Any,
+    infos: Sequence[ImageInfo],
+    aim: Aim,
+    options: Mapping[str, float],
+    classes: ClassMap,
+) -> Aim:
+    from visiontasks.detection.targets import settle_aim
+
+    return settle_aim(network, raw, infos, aim, options, classes)
+
+
+def _target_score(network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor:
+    from visiontasks.detection.targets import target_score
+
+    return target_score(network, raw, infos, aim)
+
+
 TASK: Task[Boxes, Detections] = Task(
     name="detection",
     verb="detect",
@@ -102,6 +121,7 @@ TASK: Task[Boxes, Detections] = Task(
     plots=plots,
     describe=describe,
     record=record,
+    as_truth=Detections.as_truth,
     outputs=OUTPUTS,
     compare=_compare,
     adopt=_adopt,
@@ -109,4 +129,6 @@ TASK: Task[Boxes, Detections] = Task(
     refresh=_refresh,
     stitcher=_stitcher,
     data=DATA_TOOLS,
+    settle_aim=_settle_aim,
+    target_score=_target_score,
 )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from visiontasks.ops.boxes import box_area
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -52,6 +54,11 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def as_truth(self) -> Boxes:
+        """The boxes, as if all were true: none is difficult or of a crowd."""
+        none = np.zeros(len(self), dtype=np.bool_)
+        return Boxes(self.boxes, self.labels, none, none, box_area(self.boxes))
 
 
 class Tensors:

@@ -65,39 +65,79 @@ def infer(
     """Run over the share of a data set that this process has; unreadable pictures go to the ledger.
 
     Args:
-        task: what the network does.
         network: in evaluation mode, on the setting's device.
+        setting: device, normalisation, operating point.
+        task, source, transform, batch_size, workers, group, stop, report, title: as `batches_of`.
+
+    Raises:
+        DataError, Interrupted, RunError: as `batches_of`.
+    """
+    for pictures, truths in batches_of(
+        task,
+        source,
+        transform,
+        setting.device,
+        batch_size=batch_size,
+        workers=workers,
+        group=group,
+        stop=stop,
+        report=report,
+        title=title,
+    ):
+        batch, raw = forward(network, pictures, setting)
+        losses = {name: float(value) for name, value in network.loss(raw, batch).items()}
+        predictions = network.decode(raw, batch.infos, setting.options)
+        yield Inferred(predictions, truths, batch.infos, losses)
+
+
+def batches_of(
+    task: Task[Any, Any],
+    source: Source[Any],
+    transform: Transform[Any],
+    device: Device,
+    *,
+    batch_size: int,
+    workers: int | None,
+    group: Group,
+    stop: Stop,
+    report: Report,
+    title: str,
+    places: Sequence[int] | None = None,
+) -> Iterator[tuple[Batch, Sequence[Any]]]:
+    """The pictures of a data set as batches (uint8, not on the device yet), with their truths.
+
+    Args:
+        task: whose pictures they are.
         source: the data set; its ledger receives what was skipped.
         transform: the deterministic one.
-        setting: device, normalisation, operating point.
+        device: what waits for the batches.
         batch_size: pictures a step and process.
         workers: processes that read pictures; None = by the machine.
         group: the processes that share the work.
         stop: looked at after each batch.
         report, title: where progress goes, and its name.
+        places: which pictures; None = all.
 
     Raises:
         DataError: a label is wrong.
         Interrupted: a signal came.
         RunError: a worker was killed.
     """
-    keys = evaluation_keys(len(source), batch_size, group.rank, group.world)
-    workers = default_workers(setting.device) if workers is None else workers
+    places = range(len(source)) if places is None else places
+    keys = evaluation_keys(len(places), batch_size, group.rank, group.world)
+    keys = [[(epoch, int(places[index])) for epoch, index in batch] for batch in keys]
+    workers = default_workers(device) if workers is None else workers
     loader = build_loader(
         Pictures(source, Always(transform), seed=0, replace=False),
         keys,
         task.collate,
         workers=min(workers, len(keys)),
-        pin_memory=setting.device.device.type == "cuda",
+        pin_memory=device.device.type == "cuda",
         evaluates=True,
     )
     with report.progress(title, len(keys)) as meter:
         for loaded in checked(loader, source):
-            for pictures, truths in zip(loaded.batches, loaded.truths, strict=True):
-                batch, raw = forward(network, pictures, setting)
-                losses = {name: float(value) for name, value in network.loss(raw, batch).items()}
-                predictions = network.decode(raw, batch.infos, setting.options)
-                yield Inferred(predictions, truths, batch.infos, losses)
+            yield from zip(loaded.batches, loaded.truths, strict=True)
             meter.advance(loaded.images)
             if stop.signum:
                 break

@@ -13,7 +13,12 @@ from visiontasks.io.images import encode
 from visiontasks.types import Evaluator, Image, Output, Task
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # formats that drawings are written in; others become PNG
-RESULTS = ("predictions.json", "metrics.json")  # a folder that has one is a command's own
+RESULTS = (  # a folder that has one is a command's own
+    "predictions.json",
+    "metrics.json",
+    "attack.json",
+    "explanation.json",
+)
 
 
 def next_free_folder(parent: Path) -> Path:
@@ -51,6 +56,18 @@ def make_result_folder(path: Path) -> None:
         raise RunError(f"{path}: could not be made ({error.strerror}); choose another with -o") from error
 
 
+def free_stem(stem: str, taken: set[str]) -> str:
+    """What the files of an input are called: its own stem, with a counter where another input has that.
+
+    Stems, not names: pictures of two formats have masks, and label files, of one. taken: grows.
+    """
+    free, number = stem, 2
+    while free.casefold() in taken:  # some file systems do not tell cases apart
+        free, number = f"{stem}-{number}", number + 1
+    taken.add(free.casefold())
+    return free
+
+
 class ResultFolder:
     """Writes the results of one command as they come; `close` writes the list of them.
 
@@ -81,7 +98,7 @@ class ResultFolder:
     def add(self, file: str, image: Image, prediction: Any) -> None:
         """Write what belongs to one picture. image: (H, W, 3) uint8, original pixels."""
         suffix = Path(file).suffix if Path(file).suffix.lower() in DRAWN_SUFFIXES else ".png"
-        name = self.free_stem(Path(file).stem) + suffix
+        name = free_stem(Path(file).stem, self.stems) + suffix
         record = self.task.record(prediction, self.classes, self.path, name)
         height, width = image.shape[:2]
         self.records.append({"file": file, "width": width, "height": height, **record})
@@ -107,17 +124,6 @@ class ResultFolder:
         """What predictions.json holds."""
         frame = {"task": self.task.name, "model": self.model, "classes": list(self.classes.names)}
         return {**frame, "images": self.records, "skipped": self.skipped}
-
-    def free_stem(self, stem: str) -> str:
-        """What the files of an input are called: its own stem, with a counter where another input has that.
-
-        Stems, not names: pictures of two formats have masks, and label files, of one.
-        """
-        free, number = stem, 2
-        while free.casefold() in self.stems:  # some file systems do not tell cases apart
-            free, number = f"{stem}-{number}", number + 1
-        self.stems.add(free.casefold())
-        return free
 
 
 def write_measurements(

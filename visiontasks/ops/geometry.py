@@ -23,10 +23,12 @@ class Field:
 
     extent: height and width of the receptive field; None = the whole picture.
     step: pixels between the fields of neighbouring positions; None where positions are gone.
+    start: top and left of the field of position (0, 0), negative where it begins in padding.
     """
 
     extent: Steps | None
     step: Steps | None
+    start: Steps = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Operation:
 
     span: input positions that one output position sees, along each axis.
     hop: input positions from one output to the next; below 1 where the operation enlarges.
+    lead: input positions that the span of output (0, 0) begins before input (0, 0).
     kernel, stride, padding: for the table, where the operation has them.
     macs: multiplications with addition.
     mixes: each output sees every position.
@@ -43,6 +46,7 @@ class Operation:
 
     span: Steps = (1, 1)
     hop: Steps = (1, 1)
+    lead: Steps = (0, 0)
     kernel: Pair | None = None
     stride: Pair | None = None
     padding: Pair | None = None
@@ -101,13 +105,13 @@ def apply(operation: Operation, output: Tensor, sources: Sequence[tuple[Tensor, 
         before = (0.0, 0.0)
     positions = output.dim() > 2 and output.shape[2:].numel() > 1
     kept = step if positions or not operation.mixes else None
-    known = [extent for extent in extents if extent is not None]
+    known = [(extent, field.start) for extent, (_, field) in zip(extents, sources, strict=True) if extent]
     if operation.mixes or len(known) < len(extents):
         return Field(None, kept)
-    height, width = (
-        max(extent[axis] for extent in known) + (operation.span[axis] - 1) * before[axis] for axis in (0, 1)
-    )
-    return Field((height, width), kept)
+    widest = [max(known, key=lambda item: item[0][axis]) for axis in (0, 1)]
+    height, width = (widest[axis][0][axis] + (operation.span[axis] - 1) * before[axis] for axis in (0, 1))
+    top, left = (widest[axis][1][axis] - operation.lead[axis] * before[axis] for axis in (0, 1))
+    return Field((height, width), kept, (top, left))
 
 
 def _step(output: Tensor, sources: Sequence[tuple[Tensor, Field]]) -> Steps | None:
@@ -139,6 +143,7 @@ def _convolution(call: Call, output: Tensor) -> Operation:
     return Operation(
         span=span,
         hop=stride,
+        lead=_pair(padding),
         kernel=kernel,
         stride=stride,
         padding=_pair(padding),
@@ -153,13 +158,14 @@ def _transposed_convolution(call: Call, output: Tensor) -> Operation:
     arguments = _named(TRANSPOSED, call)
     image, weight = arguments["input"], arguments["weight"]
     kernel, stride = _pair(weight.shape[2:]), _pair(arguments.get("stride", 1))
-    span = _span(kernel, _pair(arguments.get("dilation", 1)))
+    span, padding = _span(kernel, _pair(arguments.get("dilation", 1))), _pair(arguments.get("padding", 0))
     return Operation(
         span=(math.ceil(span[0] / stride[0]), math.ceil(span[1] / stride[1])),
         hop=(1 / stride[0], 1 / stride[1]),
+        lead=((span[0] - 1 - padding[0]) // stride[0], (span[1] - 1 - padding[1]) // stride[1]),
         kernel=kernel,
         stride=stride,
-        padding=_pair(arguments.get("padding", 0)),
+        padding=padding,
         macs=weight.numel() * image.shape[2:].numel(),
     )
 
@@ -171,6 +177,7 @@ def _pool(call: Call, output: Tensor) -> Operation:
     return Operation(
         span=_span(kernel, _pair(arguments.get("dilation", 1))),
         hop=stride,
+        lead=_pair(arguments.get("padding", 0)),
         kernel=kernel,
         stride=stride,
         padding=_pair(arguments.get("padding", 0)),
@@ -197,7 +204,14 @@ def _resize(call: Call, output: Tensor) -> Operation:
     if mode == "area":
         return _adaptive_pool(call, output)
     taps = {"bilinear": 2, "bicubic": 4}.get(mode, 1)
-    return Operation(span=(taps, taps), hop=_ratios(arguments["input"], output))
+    return Operation(span=(taps, taps), hop=_ratios(arguments["input"], output), lead=((taps - 1) / 2,) * 2)
+
+
+def _pad(call: Call, output: Tensor) -> Operation:
+    """`F.pad`: (left, right, top, bottom, ...); positions move, what each sees does not."""
+    margins = list(_named(("input", "pad"), call)["pad"])
+    left, _, top, _ = [*margins, 0, 0, 0, 0][:4]
+    return Operation(lead=(top, left))
 
 
 def _rearrange(call: Call, output: Tensor) -> Operation:
@@ -224,6 +238,7 @@ READERS: Final[dict[str, Reader]] = {
     "adaptive_max_pool2d": _adaptive_pool,
     "adaptive_max_pool2d_with_indices": _adaptive_pool,
     "interpolate": _resize,
+    "pad": _pad,
     "max_unpool2d": _rearrange,
     "pixel_shuffle": _rearrange,
     "pixel_unshuffle": _rearrange,

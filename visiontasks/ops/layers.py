@@ -39,6 +39,8 @@ class LayerRow:
     parameters: weights of its own; 0 when the layer runs again.
     receptive_field: None = the whole picture.
     cumulative_stride: pixels of the picture between neighbouring outputs; None when positions are gone.
+    field_start: top and left of the receptive field of the first output, negative where it begins in
+        padding; None where the field is the whole picture. Exact for convolutions and pools.
     macs: multiplications with addition, of convolutions and matrix products.
     """
 
@@ -51,6 +53,7 @@ class LayerRow:
     parameters: int
     receptive_field: Pair | None
     cumulative_stride: tuple[float, float] | None
+    field_start: tuple[float, float] | None
     macs: int
 
 
@@ -217,6 +220,7 @@ class _Trace(TorchFunctionMode):
                 parameters=parameters,
                 receptive_field=extent,
                 cumulative_stride=field.step,
+                field_start=None if field.extent is None else field.start,
                 macs=macs,
             )
         )

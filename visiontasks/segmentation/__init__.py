@@ -15,10 +15,10 @@ from visiontasks.segmentation.metrics import SegmentationEvaluator, compare
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
 from visiontasks.segmentation.outputs import OUTPUTS, describe, record
 from visiontasks.segmentation.types import Mask, SegmentationMap
-from visiontasks.types import Batch, Example, Source, Stitcher, Task, Transform
+from visiontasks.types import Aim, Batch, Example, ImageInfo, Source, Stitcher, Task, Transform
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def _build_transform(
@@ -55,6 +55,25 @@ def _sample_weights(config: SegmentationConfig, source: Source[Mask]) -> None:
     """Every picture once an epoch."""
 
 
+def _settle_aim(
+    network: Any,
+    raw: Any,
+    infos: Sequence[ImageInfo],
+    aim: Aim,
+    options: Mapping[str, float],
+    classes: ClassMap,
+) -> Aim:
+    from visiontasks.segmentation.targets import settle_aim
+
+    return settle_aim(network, raw, infos, aim, options, classes)
+
+
+def _target_score(network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor:
+    from visiontasks.segmentation.targets import target_score
+
+    return target_score(network, raw, infos, aim)
+
+
 TASK: Task[Mask, SegmentationMap] = Task(
     name="segmentation",
     verb="segment",
@@ -74,9 +93,12 @@ TASK: Task[Mask, SegmentationMap] = Task(
     plots=plots,
     describe=describe,
     record=record,
+    as_truth=SegmentationMap.as_truth,
     outputs=OUTPUTS,
     compare=compare,
     adopt=adopt_classifier,
     stitcher=_build_stitcher,
     data=DATA_TOOLS,
+    settle_aim=_settle_aim,
+    target_score=_target_score,
 )

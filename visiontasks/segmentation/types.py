@@ -30,6 +30,10 @@ class SegmentationMap:
 
     mask: Mask
 
+    def as_truth(self) -> Mask:
+        """(H, W) uint8: the mask, as if it were the true one."""
+        return self.mask
+
     def shares(self, num_classes: int) -> NDArray[np.float64]:
         """The share of the pixels that each class has: (K,), summing to 1."""
         return count_pixels(self.mask)[:num_classes] / self.mask.size

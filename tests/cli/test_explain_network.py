@@ -1,0 +1,131 @@
+"""`visiontasks explain` of the network itself: filters, top patches, maximisation, on a tiny model."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from visiontasks import api
+from visiontasks.cli import visiontasks
+from visiontasks.cli.explain_network import OPTIONS_OF, parse_units
+from visiontasks.data.shapes import draw_shapes
+from visiontasks.errors import UsageError, VisionTasksError
+from visiontasks.io.images import read_image
+
+QUICK = {"train.epochs": 1, "train.batch_size": 6, "train.workers": 0, "train.precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small network that has seen drawn shapes for an epoch."""
+    root = tmp_path_factory.mktemp("shapes") / "data"
+    path = draw_shapes(root, "classification", 18, 0, size=(48, 64)).config
+    small = {"backbone": "small", "options": {"stem": 4, "widths": [4, 8]}}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "model": small}))
+    return api.train(path, QUICK, out=tmp_path_factory.mktemp("runs") / "run")
+
+
+def explain(run, out, *arguments):
+    result = CliRunner().invoke(
+        visiontasks, ["explain", "-w", str(run), "-o", str(out), "--device", "cpu", *arguments]
+    )
+    if isinstance(result.exception, Exception):
+        raise result.exception
+    return result, json.loads((out / "explanation.json").read_text())
+
+
+def test_filters(run, tmp_path):
+    result, record = explain(run, tmp_path / "out", "--method", "filters")
+    assert record["first"] == "backbone.stem.0" and "4 filters 3x3 of 3 channels" in result.output
+    assert list(record["layers"].values()).count("8 filters 3x3 of 8 channels") == 1
+    for name in ("filters.png", "layers.png"):
+        assert read_image(tmp_path / "out" / name).ndim == 3
+
+
+def test_gabor_functions_of_too_small_filters_are_refused(run, tmp_path):
+    with pytest.raises(VisionTasksError, match=r"at least 4x4 weights, found 3x3"):
+        explain(run, tmp_path / "out", "--method", "filters", "--gabor")
+
+
+def test_gabor_table(tmp_path):
+    from visiontasks.cli.explain_network import _gabors
+    from visiontasks.explain.gabor import gabor_functions
+
+    plane = gabor_functions(np.array([[1.0, 0.1, 0.05, 0.5, 1.2, 0.3, 0.0, 0.0]]), (7, 7))
+    record = _gabors(plane[:, None].repeat(3, axis=1), "mean", tmp_path)
+    with open(tmp_path / "gabor.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["explained"]) == pytest.approx(1, abs=1e-6) and float(row["in_plane"]) == pytest.approx(
+        1
+    )
+    assert record["median"] == pytest.approx(1, abs=1e-6) and 0 < record["noise"] < 0.5
+    assert record["above_noise"] == 1 and (tmp_path / "gabor.png").exists()
+
+
+def test_top_patches(run, tmp_path):
+    arguments = ["--method", "top-patches", "--layer", "stages.0", "--patches", "3", "--split", "val"]
+    result, record = explain(run, tmp_path / "out", *arguments, "--units", "0-1,3")
+    assert [unit["unit"] for unit in record["units"]] == [0, 1, 3]
+    assert record["receptive_field"] == [10, 10] and record["sheets"] == ["top-patches-000.png"]
+    assert "3 units of stages.0, which see 10x10 network pixels" in result.output
+    for unit in record["units"]:
+        scores = [patch["score"] for patch in unit["patches"]]
+        assert scores == sorted(scores, reverse=True) and len({p["file"] for p in unit["patches"]}) == len(
+            scores
+        )
+    assert read_image(tmp_path / "out" / "top-patches-000.png").ndim == 3
+
+
+@pytest.mark.parametrize(
+    "aim", [("--layer", "stages.1", "--unit", "2"), ("--target", "circle")], ids=["unit", "class"]
+)
+def test_maximise(run, tmp_path, aim):
+    _, record = explain(
+        run, tmp_path / "out", "--method", "maximise", *aim, "--steps", "12", "--size", "40x48"
+    )
+    assert read_image(tmp_path / "out" / record["picture"]).shape == (40, 48, 3)
+    assert len(record["scores"]) == 12 and record["score"] > record["scores"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "top-patches"], "expected --layer with --method top-patches, found none"),
+        (["--method", "filters", "--unit", "3"], "expected --unit with maximise, found --method filters"),
+        (["--method", "filters", "--plane", "mean"], "expected --plane beside --gabor"),
+        (["--method", "maximise"], "either a layer with a unit or a target"),
+        (["--method", "maximise", "--layer", "stages.0"], "either a layer with a unit or a target"),
+        (["--method", "maximise", "--target", "sircle"], "did you mean 'circle'"),
+        (["--method", "maximise", "--layer", "stages.9", "--unit", "0"], "unknown layer 'stages.9'"),
+        (["--method", "top-patches", "--layer", "stages.0", "--units", "4"], "0 to 3, found 4"),
+        (["photo.jpg", "--method", "filters"], "expected no picture with --method filters, found photo.jpg"),
+        (["--method", "grad-cam"], "expected a picture for --method grad-cam, found none"),
+        (["photo.jpg", "--gabor"], "expected --gabor with --method filters, found --method grad-cam"),
+        (["photo.jpg", "--data", "x"], "expected --data with --method top-patches, found"),
+    ],
+)
+def test_faults_are_the_users(run, tmp_path, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        explain(run, tmp_path / "out", *arguments)
+
+
+@pytest.mark.parametrize(("text", "units"), [("3", [3]), ("0-2, 7", [0, 1, 2, 7]), ("2,1-3", [2, 1, 3])])
+def test_units(text, units):
+    assert parse_units(text) == units
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "1,,2", "1-2-3"])
+def test_units_that_are_none(text):
+    with pytest.raises(UsageError, match="numbers and ranges"):
+        parse_units(text)
+
+
+def test_every_option_says_whose_it_is():
+    from visiontasks.cli.explain import command
+
+    help_of = {option.name: getattr(option, "help", None) for option in command.params}
+    for name in OPTIONS_OF:
+        assert help_of[name], name

@@ -1,0 +1,137 @@
+"""Class activation maps: which places of a layer the score rests on, by the gradient at its units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visiontasks.errors import UsageError, unknown_name
+from visiontasks.explain.target import Score
+
+
+@dataclass(slots=True)
+class _Passes:
+    """What was seen while the network ran: the backbone's inputs, and the layer's outputs.
+
+    inputs: of each pass of the backbone, (1, 3, h, w), with the way back to the network's input.
+    outputs: (pass, (1, C, h', w')) of each run of the layer.
+    """
+
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[tuple[int, Tensor]] = field(default_factory=list)
+    entry: nn.Module | None = None
+
+    def enter(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        """The first module of the backbone that runs begins each pass (SegNet calls its layers itself)."""
+        self.entry = self.entry or module
+        if module is self.entry:
+            self.inputs.append(arguments[0])
+
+    def keep(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        """Begin the gradient here; what follows gets a copy, since a ReLU may work in place."""
+        if not isinstance(output, Tensor):
+            return output
+        kept = output.detach().requires_grad_()
+        self.outputs.append((len(self.inputs) - 1, kept))
+        return kept.clone()
+
+
+def find_layer(network: nn.Module, name: str | None) -> tuple[str, nn.Module]:
+    """A layer by its dotted name, `backbone.` may be left out; None = the backbone's last convolution.
+
+    Raises: UsageError naming the nearest layers.
+    """
+    layers = {path: layer for path, layer in network.named_modules() if path}
+    if name is None:
+        convolutions = [
+            path
+            for path, layer in layers.items()
+            if path.startswith("backbone.") and isinstance(layer, nn.Conv2d)
+        ]
+        if not convolutions:
+            raise UsageError("expected a convolution in the backbone, found none; name a layer with --layer")
+        name = convolutions[-1]
+    path = name if name in layers else f"backbone.{name}"
+    if path not in layers:
+        raise UsageError(
+            unknown_name("layer", name, [path.removeprefix("backbone.") for path in layers])
+            + "; visiontasks inspect lists them"
+        )
+    return path.removeprefix("backbone."), layers[path]
+
+
+def grad_cam(
+    score: Score, network: nn.Module, layer: nn.Module, image: Tensor, *, name: str, local: bool = False
+) -> Tensor:
+    """sum_k alpha_k A^(k), in the pixels of the network's input: (H, W), negative where it speaks against.
+
+    A^(k) is channel k of the layer's output, alpha_k the mean over its units of d score / d a_ij^(k). The map
+    is enlarged bilinearly. A layer that runs several times (for a mirrored view, a level of a pyramid) has a
+    map each time; they are brought back to the picture and added.
+    Source: seeds/002, "Saliency maps"; Selvaraju et al. 2017 (arXiv 1610.02391, equations 1 and 2), where
+    negative values are cut off.
+
+    Args:
+        score: of `network`, see `Score`. image: (1, 3, H, W), normalised.
+        layer: part of the network; a convolution's output is its pre-activation. name: for messages.
+        local: weigh each unit by its own gradient instead of its channel's mean, so that places that the
+            score does not depend on are 0: of a detection, which looks at its region alone.
+            Source: Draelos and Carin 2020 (arXiv 2011.08891, HiResCAM).
+
+    Raises: UsageError for a layer without positions, or that the score does not depend on.
+    """
+    passes = _Passes()
+    hooks = [
+        module.register_forward_pre_hook(passes.enter)
+        for module in network.get_submodule("backbone").modules()
+    ]
+    hooks.append(layer.register_forward_hook(passes.keep))
+    pixels = image.detach().requires_grad_()
+    try:
+        with torch.enable_grad():
+            value = score(pixels).sum()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    maps = [output for _, output in passes.outputs]
+    if not value.requires_grad or not maps:
+        raise UsageError(
+            f"expected a layer that the target depends on, found '{name}', which it does not; choose another"
+        )
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(value, maps, allow_unused=True)
+    total = torch.zeros(image.shape[-2:], device=image.device)
+    for (number, output), gradient in zip(passes.outputs, gradients, strict=True):
+        if gradient is None:
+            continue
+        if output.dim() != 4 or len(output) != 1:
+            raise UsageError(
+                f"expected a layer with positions on the whole picture, (1, C, h, w), found '{name}' with "
+                f"{tuple(output.shape)}; choose a convolution of the backbone"
+            )
+        weights = gradient if local else gradient.mean(dim=(2, 3), keepdim=True)  # (1, C, 1, 1)
+        coarse = (weights * output.detach()).sum(dim=1, keepdim=True)  # (1, 1, h, w)
+        total += _on_the_picture(coarse, passes.inputs[number], pixels)
+    return total
+
+
+def _on_the_picture(coarse: Tensor, seen: Tensor, pixels: Tensor) -> Tensor:
+    """A layer's map in the pixels of the network's input, (H, W); 0 where the backbone did not see them.
+
+    What lies between the two (padding, mirroring, shifting, a pyramid's scaling) is linear: its transpose
+    takes the map back, and that of a map of ones says by which weights.
+
+    Args:
+        coarse: (1, 1, h', w'). seen: (1, 3, h, w), what the backbone saw. pixels: (1, 3, H, W).
+    """
+    size = (seen.shape[2], seen.shape[3])
+    fine = F.interpolate(coarse, size, mode="bilinear", align_corners=False).expand(1, 3, -1, -1)
+    if seen is pixels:
+        return fine[0, 0]
+    (moved,) = torch.autograd.grad(seen, pixels, fine, retain_graph=True)
+    (weights,) = torch.autograd.grad(seen, pixels, torch.ones_like(fine), retain_graph=True)
+    weights = weights.sum(dim=1)[0]
+    return torch.where(weights > 0, moved.sum(dim=1)[0] / weights, 0.0)

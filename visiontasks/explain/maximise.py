@@ -1,0 +1,187 @@
+"""Activation maximisation: the picture, grown from noise, that a unit or a class answers to most.
+
+The gradient of a score alone gives high frequencies that no photograph has. Three priors hold them down: the
+picture is moved by a few pixels before each step (jitter), blurred now and then, and its total variation
+costs. Source: Yosinski et al. 2015, arXiv:1506.06579, section 3 (blur); Mahendran & Vedaldi 2016,
+arXiv:1512.02017, sections 3.3 (total variation, with beta = 2) and 3.4 (jitter, range).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from visiontasks.classes import ClassMap
+from visiontasks.errors import RunError
+from visiontasks.explain.features import features_at
+from visiontasks.explain.target import ask, parse_aim
+from visiontasks.explain.top_patches import check_unit
+from visiontasks.types import Batch, Image, ImageInfo, Task
+
+Objective = Callable[[Tensor], Tensor]  # pictures (1, 3, H, W), normalised float32 -> a scalar, to be large
+
+NOISE: Final = 0.05  # standard deviation of the first picture about mid grey, of the range
+BLUR_EVERY: Final = 4  # steps, as Yosinski et al.
+
+
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """How a picture is grown.
+
+    steps: gradient steps. rate: root mean square of a step, of the range of a pixel (1 = black to white).
+    jitter: largest move before a step, pixels. blur: standard deviation of the blur of each fourth step,
+    pixels; 0 = none. variation: weight of the total variation against the score's gradient; 0 = none.
+    """
+
+    steps: int = 256
+    rate: float = 0.02
+    jitter: int = 4
+    blur: float = 0.5
+    variation: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Maximised:
+    """image: (H, W, 3) uint8. score: of that picture, 8 bits as it is saved. scores: after each step."""
+
+    image: Image
+    score: float
+    scores: tuple[float, ...]
+
+
+def unit_objective(network: nn.Module, layer: str, unit: int) -> Objective:
+    """The mean of a layer's channel over its positions.
+
+    Args:
+        network: in evaluation mode.
+        layer: dotted name. unit: a channel of it.
+
+    Raises (when called): UsageError: no such layer or unit.
+    """
+
+    def score(images: Tensor) -> Tensor:
+        features = features_at(network, layer, _batch(images))
+        check_unit(unit, features.shape[1])
+        return features[0, unit].float().mean()
+
+    return score
+
+
+def target_objective(
+    task: Task[Any, Any],
+    network: Any,
+    target: str | None,
+    size: tuple[int, int],
+    options: Mapping[str, float],
+    classes: ClassMap,
+    *,
+    device: torch.device | None = None,
+) -> Objective:
+    """What a task's explanations are about: for a classifier the logit of the class.
+
+    Args:
+        task: what the network does. network: in evaluation mode.
+        target: see `parse_aim`; settled on a grey picture of `size` (height, width).
+        options: the operating point. classes: of the network.
+
+    Raises:
+        UsageError: no such target; a detection or region that a grey picture does not have.
+    """
+    subject = ask(
+        task,
+        network,
+        _batch(torch.zeros(1, 3, *size, device=device)),
+        parse_aim(target, classes),
+        options,
+        classes,
+    )
+
+    def score(images: Tensor) -> Tensor:
+        return subject.score(images)[0]
+
+    return score
+
+
+def _batch(images: Tensor) -> Batch:
+    height, width = images.shape[2:]
+    return Batch(images, [ImageInfo("the noise", height, width, height, width)])
+
+
+def maximise(
+    objective: Objective,
+    size: tuple[int, int],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int = 0,
+    priors: Priors | None = None,
+    device: torch.device | None = None,
+) -> Maximised:
+    """Grow a picture from noise by gradient ascent; on one device the same seed gives the same picture.
+
+    Each step is x <- clip(x + rate * (g / rms(g) - variation * d TV / dx)), where g is the gradient of the
+    score at the moved picture and TV half the sum of squared differences of neighbours. The rate falls
+    linearly to a tenth; the last quarter is not blurred, so that what is found comes out sharp.
+
+    Args:
+        objective: what shall be large.
+        size: (height, width), pixels.
+        mean, std: normalisation of the pictures, a number a channel, fractions of 255.
+        seed: of the noise and the jitter. priors: None = the defaults. device: where the network is.
+
+    Raises:
+        RunError: the score does not depend on the picture, or is not finite.
+    """
+    priors = priors or Priors()
+    device = device or torch.device("cpu")
+    rng = torch.Generator().manual_seed(seed)
+    shift, scale = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
+    noise = torch.randn((1, 3, *size), generator=rng)
+    pixels = (0.5 + NOISE * noise).clamp(0, 1).to(device)
+    scores = []
+    for step, rate in enumerate(_rates(priors)):
+        down, right = torch.randint(-priors.jitter, priors.jitter + 1, (2,), generator=rng).tolist()
+        moved = pixels.roll((down, right), (2, 3)).requires_grad_()
+        score = objective((moved - shift) / scale)
+        (gradient,) = torch.autograd.grad(score, moved)
+        gradient = gradient.roll((-down, -right), (2, 3))
+        strength = gradient.square().mean().sqrt()
+        scores.append(float(score.detach()))
+        if not math.isfinite(scores[-1]) or not torch.isfinite(strength):
+            raise RunError(f"expected a finite score, found {scores[-1]} after {step} steps; lower the rate")
+        if strength == 0 and step == 0:
+            raise RunError(
+                "expected a score that depends on the picture, found a gradient of 0 at the noise; choose "
+                "another --seed, or a layer before its activation function (a convolution)"
+            )
+        ascent = gradient / strength.clamp(min=torch.finfo(strength.dtype).tiny)
+        pixels = (pixels + rate * (ascent - priors.variation * variation_gradient(pixels))).clamp(0, 1)
+        if priors.blur > 0 and (step + 1) % BLUR_EVERY == 0 and 4 * step < 3 * priors.steps:
+            pixels = gaussian_blur(pixels, [2 * int(3 * priors.blur + 0.5) + 1] * 2, [priors.blur] * 2)
+    image = (255 * pixels[0]).round().to(torch.uint8)
+    with torch.no_grad():
+        final = float(objective((image[None].float() / 255 - shift) / scale))
+    return Maximised(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()), final, tuple(scores))
+
+
+def _rates(priors: Priors) -> Iterator[float]:
+    for step in range(priors.steps):
+        yield priors.rate * (1 - 0.9 * step / max(1, priors.steps - 1))
+
+
+def variation_gradient(pixels: Tensor) -> Tensor:
+    """The gradient of half the sum of squared differences of neighbours: (B, C, H, W) of the same shape."""
+    gradient = torch.zeros_like(pixels)
+    for axis in (2, 3):
+        ends = pixels.shape[axis] - 1
+        steps = pixels.diff(dim=axis)
+        gradient.narrow(axis, 1, ends).add_(steps)
+        gradient.narrow(axis, 0, ends).sub_(steps)
+    return gradient

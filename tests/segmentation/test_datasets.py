@@ -12,10 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from visiontasks.api import _data_section
 from visiontasks.classes import ClassMap
 from visiontasks.errors import DataError, ImageError
 from visiontasks.ledger import Ledger
+from visiontasks.model import data_section
 from visiontasks.segmentation.config import DataConfig
 from visiontasks.segmentation.datasets import open_source
 from visiontasks.tasks import load_task
@@ -332,7 +332,7 @@ def test_map_class_keeps_the_names_of_masks_or_says_where_they_went(root, source
     (root / "data.yaml").write_text(json.dumps(values))
     classes = ClassMap(("car", "road", "sky"))
     model = SimpleNamespace(name="a model", classes=classes, task=load_task("segmentation"))
-    config = _data_section(model, root / "data.yaml", {"automobile": "car"})
+    config = data_section(model, root / "data.yaml", {"automobile": "car"})
     if source == "data.classes":
         with pytest.raises(
             DataError, match=r"found only data\.classes: \{old: new\} \(--map-class .*set data\.ids"

@@ -173,8 +173,8 @@ def _grid(side: tuple[int, int]) -> tuple[Array, Array]:
 def _bounds(x: Array, y: Array) -> tuple[Array, Array]:
     """Of amplitude, alpha, beta, theta, omega, phi, x0, y0: (8,) each; angles are free."""
     narrow, free = 0.5 / NARROWEST**2, math.inf
-    low = [-free, 0, 0, -free, 0, -free, x.min(), y.min()]
-    high = [free, narrow, narrow, free, math.pi, free, x.max(), y.max()]
+    low = [-free, 0, 0, -free, 0, -free, np.min(x), np.min(y)]
+    high = [free, narrow, narrow, free, math.pi, free, np.max(x), np.max(y)]
     return np.array(low), np.array(high)
 
 
@@ -183,7 +183,7 @@ def _starts(targets: Array, x: Array, y: Array) -> Array:
 
     A sin(omega u + phi) is linear in the weights of sine and cosine: amplitude and phase need no grid.
     """
-    side = x.max() - x.min() + 1
+    side = np.max(x) - np.min(x) + 1
     theta, omega, sigma, x0, y0 = (
         values.ravel()
         for values in np.meshgrid(

@@ -57,9 +57,8 @@ def draw_overlay(
     """
     import matplotlib
 
-    end = float(np.percentile(np.abs(values) if signed else np.maximum(values, 0), END)) or float(
-        values.max()
-    )
+    shown = np.abs(values) if signed else np.maximum(values, 0)
+    end = float(np.percentile(shown, END)) or float(np.max(values))
     end = end if end > 0 else 1.0
     colours = matplotlib.colormaps["coolwarm" if signed else "viridis"]
     low = -end if signed else 0.0

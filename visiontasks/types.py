@@ -202,7 +202,7 @@ class Aim:
     class_index: detection and segmentation look at this class alone.
     detection: 0 = the best, in the order of `decode`.
     point: (y, x) in original pixels, of a segmentation.
-    where: set by `Task.settle_aim`, which finds it on the picture itself; kept when pixels are changed.
+    where: set by `Targets.settle_aim`, which finds it on the picture itself; kept when pixels are changed.
         Detection: (4,) float32 xyxy network pixels. Segmentation: (H, W) bool, network pixels. Else None.
     """
 
@@ -233,6 +233,27 @@ class Infer(Protocol):
     """Runs the network in evaluation mode over the training pictures: (prediction, truth, info) of each."""
 
     def __call__(self) -> Iterator[tuple[Any, Any, ImageInfo]]: ...
+
+
+class Targets(Protocol):
+    """The number that an explanation is about: a task's `targets.py`, which imports torch.
+
+    settle_aim(network, raw, infos, aim, options, classes): what `aim` means on the first picture: its class
+        and place are filled in. Raises: UsageError where the picture has no such thing.
+    target_score(network, raw, infos, aim): (B,) float32, differentiable: the logit that a settled aim asks
+        for, of each picture.
+    """
+
+    def settle_aim(
+        self,
+        network: Any,
+        raw: Any,
+        infos: Sequence[ImageInfo],
+        aim: Aim,
+        options: Mapping[str, float],
+        classes: ClassMap,
+    ) -> Aim: ...
+    def target_score(self, network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor: ...
 
 
 class Output(Protocol[P_contra]):
@@ -287,10 +308,7 @@ class Task(Generic[T, P]):
         part of the run's state), or None where nothing changes.
     stitcher(network, size, options, classes): joins the tiles of a picture of `size` (height, width).
     data: what the commands of `visiontasks data` ask of the task.
-    settle_aim(network, raw, infos, aim, options, classes): what `aim` means on the first picture: its class
-        and place are filled in. Raises: UsageError where the picture has no such thing.
-    target_score(network, raw, infos, aim): (B,) float32, differentiable: the logit that a settled aim asks
-        for, of each picture.
+    targets(): the module that says what an explanation is about.
     """
 
     name: str
@@ -316,8 +334,7 @@ class Task(Generic[T, P]):
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
     adopt: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]]
     data: DataTools[T]
-    settle_aim: Callable[[Any, Any, Sequence[ImageInfo], Aim, Mapping[str, float], ClassMap], Aim]
-    target_score: Callable[[Any, Any, Sequence[ImageInfo], Aim], Tensor]
+    targets: Callable[[], Targets]
     convert: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]] | None = None
     refresh: Callable[[Any, int, Any | None, Infer], Any | None] | None = None
     stitcher: Callable[[Any, tuple[int, int], Mapping[str, float], ClassMap], Stitcher[P]] | None = None

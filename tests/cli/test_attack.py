@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner
 
 from visiontasks import api
-from visiontasks.cli import visiontasks
 from visiontasks.data.shapes import draw_shapes
-from visiontasks.errors import UsageError, VisionTasksError
+from visiontasks.errors import UsageError
 from visiontasks.explain.attack import Attack
 from visiontasks.io.images import read_image
 from visiontasks.ops.pictures import resize
@@ -43,20 +41,9 @@ def run(request, tmp_path_factory):
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path, run):
+def attack(call, run):
     """Run `attack` in an empty folder. Gives (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def type_(*arguments):
-        typed = ["attack", *map(str, arguments), "-w", str(run), "--precision", "fp32"]
-        result = CliRunner().invoke(visiontasks, typed)
-        if isinstance(result.exception, VisionTasksError):
-            return result.exception.exit_code, result.stdout, str(result.exception)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
-    return type_
+    return lambda *arguments: call("attack", *arguments, "-w", run, "--precision", "fp32")
 
 
 def picture_of(run):
@@ -107,9 +94,9 @@ def test_a_detection_or_mask_counts_as_the_truth_of_its_picture(run):
     assert np.isnan(value) or value == 1  # nan: nothing was found, so nothing is true
 
 
-def test_what_is_written_is_what_was_said(run, call):
+def test_what_is_written_is_what_was_said(run, attack):
     picture = picture_of(run)
-    code, stdout, stderr = call(picture, "--epsilon", "8,0", "-o", "out")
+    code, stdout, stderr = attack(picture, "--epsilon", "8,0", "-o", "out")
     assert code == 0, stderr
     content = json.loads(Path("out/attack.json").read_text(encoding="utf-8"))
     assert content["method"] == "fgsm" and content["epsilons"] == [0, 8]
@@ -129,10 +116,10 @@ def test_what_is_written_is_what_was_said(run, call):
         assert np.array_equal(difference, expected)
     assert attacked["loss"] > clean["loss"]
     assert read_image(Path("out") / f"{picture.stem}.png").shape[1] > 3 * 256
-    assert call(picture, "--epsilon", "2", "-o", "out")[0] == 0  # earlier results are replaced
+    assert attack(picture, "--epsilon", "2", "-o", "out")[0] == 0  # earlier results are replaced
 
 
-def test_strength_0_gives_the_clean_numbers_and_a_curve(run, call):
+def test_strength_0_gives_the_clean_numbers_and_a_curve(run, attack):
     model = api.load(run, precision="fp32")
     clean = api.measure(model, "test", workers=0)[0]
     found = api.robustness(model, STRENGTHS, workers=0)
@@ -144,7 +131,7 @@ def test_strength_0_gives_the_clean_numbers_and_a_curve(run, call):
         assert found.numbers[8][headline] < clean[headline]
     alone = api.robustness(model, Attack(epsilons=(0,)), workers=0, batch_size=1)
     assert alone.numbers[0] == pytest.approx(dict(found.numbers[0]), nan_ok=True)
-    code, stdout, stderr = call("--epsilon", "8,0", "-o", "curve", "--workers", "0")
+    code, stdout, stderr = attack("--epsilon", "8,0", "-o", "curve", "--workers", "0")
     assert code == 0, stderr
     assert [line.split()[:3] for line in stdout.splitlines()] == [
         ["epsilon", str(epsilon), headline] for epsilon in (0, 8)
@@ -163,21 +150,21 @@ def list_of(run):
     return model.task.open_source(api.data_section(model, None, {}), "test", api.Ledger(), model.classes)
 
 
-def test_some_pictures_of_a_data_file(run, call, tmp_path):
+def test_some_pictures_of_a_data_file(run, attack, tmp_path):
     section = yaml.safe_load((run.parents[1] / "config.yaml").read_text())["data"]
     data = tmp_path / "data.yaml"
     data.write_text(yaml.safe_dump(section))
     arguments = ("--data", data, "--max-images", 2, "--method", "pgd", "--steps", 1, "--epsilon", "1")
-    code, stdout, stderr = call(*arguments, "--workers", 0, "--json")
+    code, stdout, stderr = attack(*arguments, "--workers", 0, "--json")
     assert code == 0, stderr
     content = json.loads(stdout)
     assert content["pictures"] == 2 and content["steps"] == 1 and len(content["robustness"]) == 1
     assert Path("runs/attack/001/robustness.csv").exists()
 
 
-def test_a_picture_that_cannot_be_read_is_skipped(run, call):
+def test_a_picture_that_cannot_be_read_is_skipped(run, attack):
     Path("broken.png").write_bytes(b"no picture")
-    code, stdout, stderr = call("broken.png", picture_of(run), "--epsilon", "1", "--json", "-o", "out")
+    code, stdout, stderr = attack("broken.png", picture_of(run), "--epsilon", "1", "--json", "-o", "out")
     assert code == 1 and "skipped: broken.png" in stderr and "1 pictures, skipped 1" in stderr
     content = json.loads(stdout)
     assert [one["file"] for one in content["skipped"]] == ["broken.png"] and len(content["images"]) == 1
@@ -191,16 +178,16 @@ def test_a_picture_that_cannot_be_read_is_skipped(run, call):
         (("--epsilon", "1.5"), "whole numbers from 0 to 255, for instance 0,1,2,4,8, found '1.5'"),
     ],
 )
-def test_flags_that_do_not_fit_are_refused(run, call, arguments, message):
-    code, _, error = call(picture_of(run), *arguments)
+def test_flags_that_do_not_fit_are_refused(run, attack, arguments, message):
+    code, _, error = attack(picture_of(run), *arguments)
     assert code == 2 and message in error and not Path("runs").exists()
 
 
-def test_inputs_are_never_written_over(run, call, monkeypatch):
+def test_inputs_are_never_written_over(run, attack, monkeypatch):
     picture = picture_of(run)
     monkeypatch.chdir(picture.parent)
     before = picture.read_bytes()
-    assert call(picture.name, "-o", ".")[0] == UsageError.exit_code
+    assert attack(picture.name, "-o", ".")[0] == UsageError.exit_code
     assert picture.read_bytes() == before
 
 

@@ -213,17 +213,19 @@ def test_a_target_is_settled_once_and_its_score_has_a_gradient(drawn):
     options = {**task.decode_options, **task.evaluate_options, "confidence": 0.0}
     batch = Batch(batch.images[:1].clone().requires_grad_(), batch.infos[:1], proposals=batch.proposals)
     raw = network(batch)
-    aim = task.settle_aim(network, raw, batch.infos, Aim(), options, source.classes)
+    aim = task.targets().settle_aim(network, raw, batch.infos, Aim(), options, source.classes)
     assert aim.class_index in range(len(source.classes))
-    assert task.settle_aim(network, raw, batch.infos, replace(aim, where=None), options, source.classes)
-    score = task.target_score(network, raw, batch.infos, aim)
+    assert task.targets().settle_aim(
+        network, raw, batch.infos, replace(aim, where=None), options, source.classes
+    )
+    score = task.targets().target_score(network, raw, batch.infos, aim)
     assert score.shape == (1,) and score.dtype == torch.float32
     (gradient,) = torch.autograd.grad(score.sum(), batch.images)
     assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
     pair = Batch(batch.images.detach().repeat(2, 1, 1, 1), [*batch.infos] * 2)
     pair.images[1] = 0
     with torch.no_grad():
-        both = task.target_score(network, network(pair), pair.infos, aim)
+        both = task.targets().target_score(network, network(pair), pair.infos, aim)
     assert both[0] == pytest.approx(score.item(), abs=1e-4) and both[0] != both[1]
 
 

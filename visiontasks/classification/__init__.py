@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from visiontasks.backbones.official import adopt_classifier
 from visiontasks.classes import ClassMap
@@ -20,10 +20,10 @@ from visiontasks.classification.draw import draw, draw_example, plots
 from visiontasks.classification.metrics import ClassificationEvaluator, compare
 from visiontasks.classification.outputs import OUTPUTS, describe, record
 from visiontasks.classification.types import Classification
-from visiontasks.types import Aim, Batch, Example, ImageInfo, Task, Transform
+from visiontasks.types import Batch, Example, Targets, Task, Transform
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 def _build_transform(
@@ -48,23 +48,10 @@ def _build_model(
     return build_model(model, classes, loss or LossConfig(), source)
 
 
-def _settle_aim(
-    network: Any,
-    raw: Any,
-    infos: Sequence[ImageInfo],
-    aim: Aim,
-    options: Mapping[str, float],
-    classes: ClassMap,
-) -> Aim:
-    from visiontasks.classification.targets import settle_aim
+def _targets() -> Targets:
+    from visiontasks.classification import targets
 
-    return settle_aim(network, raw, infos, aim, options, classes)
-
-
-def _target_score(network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor:
-    from visiontasks.classification.targets import target_score
-
-    return target_score(network, raw, infos, aim)
+    return targets
 
 
 TASK: Task[int, Classification] = Task(
@@ -91,6 +78,5 @@ TASK: Task[int, Classification] = Task(
     compare=compare,
     adopt=adopt_classifier,
     data=DATA_TOOLS,
-    settle_aim=_settle_aim,
-    target_score=_target_score,
+    targets=_targets,
 )

@@ -14,7 +14,16 @@ from visiontasks.detection.draw import draw, draw_example, plots
 from visiontasks.detection.metrics import DetectionEvaluator
 from visiontasks.detection.outputs import OUTPUTS, describe, record
 from visiontasks.detection.types import Boxes, Detections
-from visiontasks.types import Aim, Batch, Example, ImageInfo, Infer, Source, Stitcher, Task, Transform
+from visiontasks.types import (
+    Batch,
+    Example,
+    Infer,
+    Source,
+    Stitcher,
+    Targets,
+    Task,
+    Transform,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,23 +92,10 @@ def _stitcher(
     return DetectionStitcher(network, size, options)
 
 
-def _settle_aim(
-    network: Any,
-    raw: Any,
-    infos: Sequence[ImageInfo],
-    aim: Aim,
-    options: Mapping[str, float],
-    classes: ClassMap,
-) -> Aim:
-    from visiontasks.detection.targets import settle_aim
+def _targets() -> Targets:
+    from visiontasks.detection import targets
 
-    return settle_aim(network, raw, infos, aim, options, classes)
-
-
-def _target_score(network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor:
-    from visiontasks.detection.targets import target_score
-
-    return target_score(network, raw, infos, aim)
+    return targets
 
 
 TASK: Task[Boxes, Detections] = Task(
@@ -129,6 +125,5 @@ TASK: Task[Boxes, Detections] = Task(
     refresh=_refresh,
     stitcher=_stitcher,
     data=DATA_TOOLS,
-    settle_aim=_settle_aim,
-    target_score=_target_score,
+    targets=_targets,
 )

@@ -40,7 +40,7 @@ class Subject:
         proposals = None if self.batch.proposals is None else list(self.batch.proposals) * count
         infos = list(self.batch.infos) * count
         raw = self.network(Batch(images, infos, proposals=proposals))
-        return self.task.target_score(self.network, raw, infos, self.aim)
+        return self.task.targets().target_score(self.network, raw, infos, self.aim)
 
     @property
     def frame(self) -> tuple[slice, slice]:
@@ -79,8 +79,8 @@ def ask(
     Raises: UsageError where the picture has no such thing.
     """
     raw = network(batch)
-    settled = task.settle_aim(network, raw, batch.infos, aim, options, classes)
-    value = float(task.target_score(network, raw, batch.infos, settled)[0])
+    settled = task.targets().settle_aim(network, raw, batch.infos, aim, options, classes)
+    value = float(task.targets().target_score(network, raw, batch.infos, settled)[0])
     prediction = network.decode(raw, batch.infos, options)[0]
     return Subject(task, network, batch, classes, settled, value, prediction)
 

@@ -15,10 +15,10 @@ from visiontasks.segmentation.metrics import SegmentationEvaluator, compare
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
 from visiontasks.segmentation.outputs import OUTPUTS, describe, record
 from visiontasks.segmentation.types import Mask, SegmentationMap
-from visiontasks.types import Aim, Batch, Example, ImageInfo, Source, Stitcher, Task, Transform
+from visiontasks.types import Batch, Example, Source, Stitcher, Targets, Task, Transform
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 def _build_transform(
@@ -55,23 +55,10 @@ def _sample_weights(config: SegmentationConfig, source: Source[Mask]) -> None:
     """Every picture once an epoch."""
 
 
-def _settle_aim(
-    network: Any,
-    raw: Any,
-    infos: Sequence[ImageInfo],
-    aim: Aim,
-    options: Mapping[str, float],
-    classes: ClassMap,
-) -> Aim:
-    from visiontasks.segmentation.targets import settle_aim
+def _targets() -> Targets:
+    from visiontasks.segmentation import targets
 
-    return settle_aim(network, raw, infos, aim, options, classes)
-
-
-def _target_score(network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor:
-    from visiontasks.segmentation.targets import target_score
-
-    return target_score(network, raw, infos, aim)
+    return targets
 
 
 TASK: Task[Mask, SegmentationMap] = Task(
@@ -99,6 +86,5 @@ TASK: Task[Mask, SegmentationMap] = Task(
     adopt=adopt_classifier,
     stitcher=_build_stitcher,
     data=DATA_TOOLS,
-    settle_aim=_settle_aim,
-    target_score=_target_score,
+    targets=_targets,
 )

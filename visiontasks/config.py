@@ -70,14 +70,16 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate over time, as a factor on its peak."""
 
-    name: Literal["constant", "cosine", "step", "one_cycle"] = Field(
+    name: Literal["constant", "cosine", "step", "one_cycle", "trapezoid"] = Field(
         "cosine",
-        description="constant, cosine, step (x gamma at each milestone) or one_cycle (linear up, down)",
+        description="constant, cosine, step (x gamma at each milestone), one_cycle (linear up, down) or "
+        "trapezoid (constant until the cooldown: a run can be made longer before it)",
     )
     warmup: float = Field(0.0, ge=0, description="epochs of linear warm-up; for one_cycle the way up")
     milestones: tuple[float, ...] = Field((), description="epochs at which `step` multiplies by gamma")
     gamma: float = Field(0.1, gt=0, le=1, description="factor of `step`")
-    final: Fraction = Field(0.0, description="factor at the end of cosine and one_cycle")
+    cooldown: float = Field(0.0, ge=0, description="epochs at the end in which `trapezoid` falls")
+    final: Fraction = Field(0.0, description="factor at the end of cosine, one_cycle and trapezoid")
 
 
 class TrainConfig(Section):

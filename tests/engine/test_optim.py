@@ -66,6 +66,11 @@ def test_learning_rate_reaches_each_group_by_its_factor(name):
         (ScheduleConfig(name="one_cycle", warmup=2), 1, 0.5),
         (ScheduleConfig(name="one_cycle", warmup=2), 2, 1.0),
         (ScheduleConfig(name="one_cycle", warmup=2), 6, 0.5),
+        (ScheduleConfig(name="trapezoid", warmup=2, cooldown=4), 1, 0.5),
+        (ScheduleConfig(name="trapezoid", warmup=2, cooldown=4), 6, 1.0),
+        (ScheduleConfig(name="trapezoid", warmup=2, cooldown=4), 7, 0.5),
+        (ScheduleConfig(name="trapezoid", warmup=2, cooldown=4, final=0.1), 10, 0.1),
+        (ScheduleConfig(name="trapezoid"), 9, 1.0),
     ],
 )
 def test_schedules_by_hand(schedule, epoch, factor):

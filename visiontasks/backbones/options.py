@@ -24,6 +24,10 @@ class ResNetOptions(Options):
         "standard",
         description="standard (7x7 stride 2, max pool) or small (3x3 stride 1, no pool: 32-64 px pictures)",
     )
+    widths: tuple[Positive, Positive, Positive, Positive] = Field(
+        (64, 128, 256, 512),
+        description="channels of the four groups of blocks (a bottleneck ends 4 times as wide)",
+    )
 
 
 class SmallOptions(Options):

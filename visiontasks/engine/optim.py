@@ -65,7 +65,8 @@ def learning_rate_factor(epoch: float, epochs: int, config: ScheduleConfig) -> f
         config: the schedule.
 
     Source: cosine from Loshchilov & Hutter 2017 (arXiv 1608.03983, eq. 5); one_cycle from Smith 2018
-        (arXiv 1708.07120), linear up and linear down.
+        (arXiv 1708.07120), linear up and linear down; trapezoid with a fall of 1 - sqrt from Hagele et al.
+        2024 (arXiv 2405.18392, eq. 1).
     """
     if epoch < config.warmup:
         return max(epoch, 1e-3 * config.warmup) / config.warmup
@@ -74,7 +75,10 @@ def learning_rate_factor(epoch: float, epochs: int, config: ScheduleConfig) -> f
         return 1.0
     if config.name == "step":
         return config.gamma ** sum(epoch >= milestone for milestone in config.milestones)
-    falling = 1 - progress if config.name == "one_cycle" else (1 + math.cos(math.pi * progress)) / 2
+    if config.name == "trapezoid":
+        falling = 1 - math.sqrt(max(0.0, 1 - (epochs - epoch) / max(config.cooldown, 1e-9)))
+    else:
+        falling = 1 - progress if config.name == "one_cycle" else (1 + math.cos(math.pi * progress)) / 2
     return config.final + (1 - config.final) * falling
 
 

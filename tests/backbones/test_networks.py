@@ -59,6 +59,30 @@ def test_small_stem_keeps_the_size(name, channels):
     assert (backbone.conv1.kernel_size, backbone.conv1.stride, backbone.pools) == ((3, 3), (1, 1), ())
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "channels", "strides"),
+    [
+        ("resnet18", {"widths": (8, 10, 12, 14)}, (64, 8, 10, 12, 14), (2, 4, 8, 16, 32)),
+        ("resnet18", {"widths": (8, 10), "stem": "small"}, (8, 10), (1, 2)),
+        ("resnet50", {"widths": (8, 10, 12)}, (64, 32, 40, 48), (2, 4, 8, 16)),
+    ],
+)
+def test_resnets_of_other_widths(name, options, channels, strides):
+    backbone = on_meta(name, **options)
+    assert (backbone.channels, backbone.strides) == (channels, strides)
+    assert heights(backbone, 64) == [64 // stride for stride in strides]
+    groups = {tensor.split(".")[0] for tensor, _ in backbone.named_parameters() if "layer" in tensor}
+    assert groups == {f"layer{i + 1}" for i in range(len(options["widths"]))}
+
+
+def test_blocks_of_resnets_begin_as_the_identity():
+    backbone = build_backbone("resnet18", widths=(8,)).eval()
+    features = torch.rand(1, 64, 5, 5)
+    first, second = backbone.layer1
+    torch.testing.assert_close(first(features), first.downsample(features).relu())
+    torch.testing.assert_close(second(features[:, :8]), features[:, :8])
+
+
 def test_small_net():
     backbone = on_meta("small", stem=8, widths=(4, 6))
     assert (backbone.channels, backbone.strides, backbone.minimum_size) == ((4, 6), (2, 4), 4)

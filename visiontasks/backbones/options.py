@@ -24,9 +24,12 @@ class ResNetOptions(Options):
         "standard",
         description="standard (7x7 stride 2, max pool) or small (3x3 stride 1, no pool: 32-64 px pictures)",
     )
-    widths: tuple[Positive, Positive, Positive, Positive] = Field(
+    widths: tuple[Positive, ...] = Field(
         (64, 128, 256, 512),
-        description="channels of the four groups of blocks (a bottleneck ends 4 times as wide)",
+        min_length=1,
+        max_length=4,
+        description="channels of each group of blocks (a bottleneck ends 4 times as wide); with fewer than "
+        "four the network ends earlier",
     )
 
 

@@ -24,8 +24,8 @@ LAYERS: Final[dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]]] 
 class Widened(ResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's network with other widths; its classifier, which does not fit them, is not for use.
 
-    Each block begins as the identity: its last batch norm scales by 0 (Goyal et al. 2017, arXiv:1706.02677,
-    section 5.1).
+    Groups of blocks without a width are left empty. Each block begins as the identity: its last batch norm
+    scales by 0 (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
     """
 
     def __init__(self, name: str, widths: Sequence[int]) -> None:
@@ -34,7 +34,10 @@ class Widened(ResNet):  # type: ignore[misc]  # torchvision has no types
         super().__init__(block, layers, num_classes=1, zero_init_residual=True)
 
     def _make_layer(self, block: Any, planes: int, *others: Any, **options: Any) -> nn.Sequential:
-        layer: nn.Sequential = super()._make_layer(block, next(self.widths), *others, **options)
+        width = next(self.widths, None)
+        if width is None:
+            return nn.Sequential()
+        layer: nn.Sequential = super()._make_layer(block, width, *others, **options)
         return layer
 
 
@@ -46,14 +49,15 @@ def build(name: str, options: ResNetOptions) -> CutNetwork:
     """
     network = Widened(name, options.widths)
     channels = [width * LAYERS[name][0].expansion for width in options.widths]
-    groups = [["layer2"], ["layer3"], ["layer4"]]
+    groups = [[f"layer{number}"] for number in range(2, len(channels) + 1)]
     if options.stem == "small":
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         stages = [["conv1", "bn1", "relu", "layer1"], *groups]
-        return CutNetwork(name, network, stages, channels=channels, strides=(1, 2, 4, 8))
+        return CutNetwork(name, network, stages, channels=channels, strides=(1, 2, 4, 8)[: len(channels)])
     stages = [["conv1", "bn1", "relu"], ["maxpool", "layer1"], *groups]
-    return CutNetwork(name, network, stages, channels=[64, *channels], strides=(2, 4, 8, 16, 32))
+    strides = (2, 4, 8, 16, 32)[: len(stages)]
+    return CutNetwork(name, network, stages, channels=[64, *channels], strides=strides)
 
 
 def build_head(name: str, channels: int, num_classes: int, dropout: float | None) -> ClassifierHead:

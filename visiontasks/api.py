@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontasks.config_files import flatten, override, parse_config, read_config, to_yaml
+from visiontasks.dissecting import dissect
+from visiontasks.dreaming import dream, stylize
 from visiontasks.errors import ConfigError, DataError, UsageError
-from visiontasks.explaining import attack, robustness
+from visiontasks.explaining import attack, maximise, robustness, top_patches
 from visiontasks.io.documents import parse_yaml
 from visiontasks.io.files import read_yaml
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section, load
 from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Task
+from visiontasks.worst_errors import worst
 
 if TYPE_CHECKING:  # importing this module leaves torch alone: `evaluate` on files needs none
     from visiontasks.data.check import CheckReport
@@ -27,12 +30,18 @@ __all__ = [
     "attack",
     "check",
     "compare",
+    "dissect",
+    "dream",
     "evaluate",
     "load",
     "load_config",
+    "maximise",
     "measure",
     "robustness",
+    "stylize",
+    "top_patches",
     "train",
+    "worst",
 ]
 
 RESUMABLE = (  # keys in which a resumed run may differ from its beginning

@@ -99,6 +99,15 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
     return f"unknown {kind} '{name}'; {hint}choices: {', '.join(names)}"
 
 
+def number_of(count: int, thing: str) -> str:
+    """A number with its noun.
+
+    >>> number_of(1, "picture"), number_of(0, "picture")
+    ('1 picture', '0 pictures')
+    """
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def short(value: Any) -> str:
     """A value of a JSON file, for a message.
 

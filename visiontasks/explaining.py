@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 
-from visiontasks.errors import Interrupted, UsageError
+from visiontasks.errors import Interrupted, UsageError, number_of
 from visiontasks.io.images import MAX_PIXELS
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, as_image, data_section
-from visiontasks.types import Batch, Image, Source
+from visiontasks.types import Batch, Image, Source, Transform
 
 if TYPE_CHECKING:
     from visiontasks.engine.infer import Setting
@@ -67,12 +67,12 @@ def victim_of(model: Model[Any]) -> Victim:
         transform,
         setting.mean,
         setting.std,
-        _predictor(opened.network, setting),
+        predictor_of(opened.network, setting),
         model,
     )
 
 
-def _predictor(network: Any, setting: Setting, stop: Stop | None = None) -> Predict:
+def predictor_of(network: Any, setting: Setting, stop: Stop | None = None) -> Predict:
     """The network's predictions for batches of uint8 pictures, as every command makes them.
 
     stop: looked at before each. Raises: Interrupted.
@@ -90,6 +90,42 @@ def _predictor(network: Any, setting: Setting, stop: Stop | None = None) -> Pred
         return predictions
 
     return predict
+
+
+def pictures_of(
+    model: Model[Any],
+    source: Source[Any],
+    title: str,
+    stop: Stop,
+    report: Report,
+    *,
+    batch_size: int | None,
+    workers: int | None,
+    places: Sequence[int] | None = None,
+    transform: Transform[Any] | None = None,
+) -> Iterator[tuple[Batch, Sequence[Any]]]:
+    """A data set in batches, as the model is fed with it; see `batches_of`.
+
+    Args:
+        batch_size: None = the task's. transform: None = the model's own.
+    """
+    from visiontasks.engine.distributed import Group
+    from visiontasks.engine.infer import batches_of
+
+    opened, task = model.opened, model.task
+    return batches_of(
+        task,
+        source,
+        transform or task.build_transform(opened.input, None, opened.classes, None),
+        opened.setting.device,
+        batch_size=task.batch_size if batch_size is None else batch_size,
+        workers=workers,
+        group=Group(),
+        stop=stop,
+        report=report,
+        title=title,
+        places=places,
+    )
 
 
 def robustness(
@@ -123,9 +159,7 @@ def robustness(
     Raises:
         UsageError, DataError, RunError, Interrupted: with what to do.
     """
-    from visiontasks.engine.distributed import Group
     from visiontasks.engine.faults import run_faults
-    from visiontasks.engine.infer import batches_of
     from visiontasks.engine.log import Report
     from visiontasks.engine.results import make_result_folder
     from visiontasks.engine.signals import stop_signals
@@ -138,34 +172,24 @@ def robustness(
     source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
     places = choose_pictures(len(source), max_images, how.seed)
     setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
-    report.line(f"{model.name} on {split}: {len(places)} of {len(source)} pictures, {setting.device}")
+    fewer = "" if max_images is not None else "; --max-images N takes fewer"
+    count = f"{len(places)} of {number_of(len(source), 'picture')}"
+    report.line(f"{model.name} on {split}: {count}, {setting.device}{fewer}")
     with stop_signals() as stop, run_faults("lower --batch-size"):
-        batches = batches_of(
-            task,
-            source,
-            task.build_transform(opened.input, None, opened.classes, None),
-            setting.device,
-            batch_size=task.batch_size if batch_size is None else batch_size,
-            workers=workers,
-            group=Group(),
-            stop=stop,
-            report=report,
-            title="attack",
-            places=places,
+        batches = pictures_of(
+            model, source, "attack", stop, report, batch_size=batch_size, workers=workers, places=places
         )
         found = measure_robustness(
             opened.network,
             batches,
             [task.build_evaluator(source.classes) for _ in how.epsilons],
-            _predictor(opened.network, setting, stop),
+            predictor_of(opened.network, setting, stop),
             setting.mean,
             setting.std,
             how,
             task.headline,
         )
-    source.ledger.check_skips(len(places), max_skip)
-    for line in source.ledger.summary():
-        report.line(line)
+    account(source, len(places), max_skip, report)
     if out is not None:
         write_robustness(Path(out), found, model.name)
     return found
@@ -196,9 +220,7 @@ def top_patches(
     Raises:
         UsageError, DataError, RunError, Interrupted: with what to do.
     """
-    from visiontasks.engine.distributed import Group
     from visiontasks.engine.faults import run_faults
-    from visiontasks.engine.infer import batches_of
     from visiontasks.engine.log import Report
     from visiontasks.engine.signals import stop_signals
     from visiontasks.explain.features import receptive_field
@@ -206,28 +228,24 @@ def top_patches(
 
     opened, task, setting = model.opened, model.task, model.opened.setting
     report = report or Report(speaks=False)
-    field = receptive_field(opened.network, layer, opened.input.size)
     source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
-    report.line(f"{model.name} on {split}: {len(source)} pictures, {setting.device}")
+    report.line(f"{model.name} on {split}: {number_of(len(source), 'picture')}, {setting.device}")
     with stop_signals() as stop, run_faults("lower --batch-size"), setting.device.autocast():
-        batches = batches_of(
-            task,
-            Numbered(source),
-            task.build_transform(opened.input, None, opened.classes, None),
-            setting.device,
-            batch_size=task.batch_size if batch_size is None else batch_size,
-            workers=workers,
-            group=Group(),
-            stop=stop,
-            report=report,
-            title="top patches",
+        field = receptive_field(opened.network, layer, opened.input.size)
+        batches = pictures_of(
+            model, Numbered(source), "top patches", stop, report, batch_size=batch_size, workers=workers
         )
         loaded = (setting.device.load(batch, setting.mean, setting.std) for batch, _ in batches)
         found = find_top(opened.network, layer, loaded, k, field)
-    source.ledger.check_skips(len(source), max_skip)
+    account(source, len(source), max_skip, report)
+    return found, field, source
+
+
+def account(source: Source[Any], count: int, max_skip: float, report: Report) -> None:
+    """Say what was skipped. count: pictures that were asked for. Raises: DataError where it is too much."""
+    source.ledger.check_skips(count, max_skip)
     for line in source.ledger.summary():
         report.line(line)
-    return found, field, source
 
 
 def maximise(

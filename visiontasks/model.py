@@ -221,13 +221,19 @@ def load(
     return Model(str(name), opened)
 
 
-def data_section(model: Model[Any], data: str | Path | None, map_class: Mapping[str, str]) -> Any:
+def data_section(
+    model: Model[Any],
+    data: str | Path | None,
+    map_class: Mapping[str, str],
+    task: Task[Any, Any] | None = None,
+) -> Any:
     """The data section of a model, its classes renamed to the model's.
 
     Args:
         model: a loaded model.
         data: a DATA.yaml; None = what the model was trained with, as its file says.
         map_class: {name in the data: name in the model}, where they differ.
+        task: whose data it is; None = the model's.
 
     Raises: UsageError, ConfigError, DataError: there is no such data, or no such class.
     """
@@ -245,4 +251,4 @@ def data_section(model: Model[Any], data: str | Path | None, map_class: Mapping[
     if map_class:
         named = values.get("classes")
         values = {**values, "classes": {**(named if isinstance(named, Mapping) else {}), **map_class}}
-    return parse_config(section_model(model.task.config, "data"), values, file=file, lines=lines)
+    return parse_config(section_model((task or model.task).config, "data"), values, file=file, lines=lines)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from visiontasks.data_tools import DataTools
+    from visiontasks.operating_point import OperatingPoint
 
 T = TypeVar("T")  # a task's ground truth in original pixels: an int, boxes with labels, a mask
 P = TypeVar("P")  # a task's prediction in original pixels
@@ -202,6 +203,8 @@ class Aim:
     class_index: detection and segmentation look at this class alone.
     detection: 0 = the best, in the order of `decode`.
     point: (y, x) in original pixels, of a segmentation.
+    place: with a class, any place in original pixels, whatever is predicted there. Detection: (4,) float64
+        xyxy. Segmentation: (H, W) bool.
     where: set by `Targets.settle_aim`, which finds it on the picture itself; kept when pixels are changed.
         Detection: (4,) float32 xyxy network pixels. Segmentation: (H, W) bool, network pixels. Else None.
     """
@@ -210,6 +213,7 @@ class Aim:
     detection: int | None = None
     point: tuple[int, int] | None = None
     where: Tensor | None = None
+    place: NDArray[Any] | None = None
 
 
 Window = tuple[int, int, int, int]  # left, top, right, bottom in original pixels, half open
@@ -254,6 +258,44 @@ class Targets(Protocol):
         classes: ClassMap,
     ) -> Aim: ...
     def target_score(self, network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mistake:
+    """One error of a model on a picture of a data set.
+
+    kind: what went wrong, in words: `wrong class`, `missed`. cost: see `Mistakes`.
+    predicted, truth: class indices; None = nothing there. score: of what was predicted, in [0, 1], if any.
+    box: xyxy around the error, original pixels; None = the whole picture.
+    place: where the classes are explained, see `Aim`.
+    """
+
+    image_id: int | str
+    kind: str
+    cost: float
+    predicted: int | None
+    truth: int | None
+    score: float | None = None
+    box: tuple[float, float, float, float] | None = None
+    place: NDArray[Any] | None = None
+
+
+class Mistakes(Protocol[T_contra, P_contra]):
+    """Gathers the errors of a model as the pictures of a data set pass by; no picture and no mask is kept.
+
+    unit: what a cost is counted in: `AP50`. meaning: how it is counted, in a sentence.
+    """
+
+    @property
+    def unit(self) -> str: ...
+    @property
+    def meaning(self) -> str: ...
+    def update(
+        self, predictions: Sequence[P_contra], truths: Sequence[T_contra], infos: Sequence[ImageInfo]
+    ) -> None: ...
+    def worst(self) -> Sequence[Mistake]:
+        """Those that cost most, first; none that cost nothing."""
+        ...
 
 
 class Output(Protocol[P_contra]):
@@ -303,12 +345,18 @@ class Task(Generic[T, P]):
     adopt(found, tensors): a network that another library publishes, as (tensors, ModelRecord) of ours.
     convert(record, tensors): another task's model as one of this task's, as (tensors, record).
         Raises: UsageError where that cannot be.
+    carry(record, tensors, classes): what a network that is to be trained takes over from another task's
+        model beside the backbone: tensors under its own names.
     refresh(config, epoch, memory, infer): called between epochs, after `epoch` (0 = the first): looks at the
         training pictures and returns what the next epochs' transform shall know (tensors and strings: it is
         part of the run's state), or None where nothing changes.
     stitcher(network, size, options, classes): joins the tiles of a picture of `size` (height, width).
     data: what the commands of `visiontasks data` ask of the task.
     targets(): the module that says what an explanation is about.
+    build_mistakes(classes, n): gathers errors, for the n worst; fed with predictions as an evaluation is.
+    cut(labels, window): a truth, or a prediction, of a part of its picture.
+    operating_point(predictions, truths): the best options for pictures that were not trained on, predicted
+        with `decode_options` and `evaluate_options`; None where they are too few to tell.
     """
 
     name: str
@@ -335,6 +383,10 @@ class Task(Generic[T, P]):
     adopt: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]]
     data: DataTools[T]
     targets: Callable[[], Targets]
+    build_mistakes: Callable[[ClassMap, int], Mistakes[T, P]]
+    cut: Callable[[Any, Window], Any]
     convert: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]] | None = None
+    carry: Callable[[Any, Mapping[str, Any], ClassMap], dict[str, Any]] | None = None
     refresh: Callable[[Any, int, Any | None, Infer], Any | None] | None = None
     stitcher: Callable[[Any, tuple[int, int], Mapping[str, float], ClassMap], Stitcher[P]] | None = None
+    operating_point: Callable[[Sequence[P], Sequence[T]], OperatingPoint | None] | None = None

@@ -3,8 +3,8 @@ import pytest
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets import open_source
-from visiontasks.classification.datasets.tiny_imagenet import readable_names
 from visiontasks.errors import DataError
+from visiontasks.io.tiny_imagenet import readable_names
 from visiontasks.ledger import Ledger
 
 from .test_datasets import add_pictures, ids_of

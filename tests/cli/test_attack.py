@@ -165,7 +165,7 @@ def test_some_pictures_of_a_data_file(run, attack, tmp_path):
 def test_a_picture_that_cannot_be_read_is_skipped(run, attack):
     Path("broken.png").write_bytes(b"no picture")
     code, stdout, stderr = attack("broken.png", picture_of(run), "--epsilon", "1", "--json", "-o", "out")
-    assert code == 1 and "skipped: broken.png" in stderr and "1 pictures, skipped 1" in stderr
+    assert code == 1 and "skipped: broken.png" in stderr and "1 picture, skipped 1" in stderr
     content = json.loads(stdout)
     assert [one["file"] for one in content["skipped"]] == ["broken.png"] and len(content["images"]) == 1
 

@@ -1,7 +1,8 @@
-"""`visiontasks explain` of the network itself: filters, top patches, maximisation, on a tiny model."""
+"""`visiontasks explain` of the network itself on a tiny model: filters, patches, dissection, maximisation."""
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from visiontasks import api
 from visiontasks.cli import visiontasks
 from visiontasks.cli.explain_network import OPTIONS_OF, parse_units
 from visiontasks.data.shapes import draw_shapes
-from visiontasks.errors import UsageError, VisionTasksError
+from visiontasks.errors import DataError, RunError, UsageError, VisionTasksError
 from visiontasks.io.images import read_image
 
 QUICK = {"train.epochs": 1, "train.batch_size": 6, "train.workers": 0, "train.precision": "fp32"}
@@ -79,6 +80,64 @@ def test_top_patches(run, tmp_path):
     assert read_image(tmp_path / "out" / "top-patches-000.png").ndim == 3
 
 
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory):
+    """The DATA.yaml of drawn shapes with masks."""
+    root = tmp_path_factory.mktemp("masks")
+    config = yaml.safe_load(
+        draw_shapes(root / "data", "segmentation", 18, 0, size=(48, 64)).config.read_text()
+    )
+    (root / "data.yaml").write_text(yaml.safe_dump(config["data"]))
+    return root / "data.yaml"
+
+
+def test_dissect(run, masks, tmp_path):
+    """Twice, in batches of other sizes."""
+    how = ["--method", "dissect", "--data", str(masks), "--layer", "stages.1", "--active", "0.1"]
+    result, record = explain(run, tmp_path / "out", *how, "--split", "train")
+    assert record["layer"] == "stages.1" and record["units"] == 8 and record["active"] == 0.1
+    concepts = [one["concept"] for one in record["concepts"]]
+    assert {"background", "circle", "square"} < set(concepts)
+    assert sum(one["share"] for one in record["concepts"]) == pytest.approx(1)
+    with open(tmp_path / "out" / "dissection.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["unit"]) for row in rows] == list(range(8))
+    for row in rows:
+        assert float(row["iou"]) == max(float(row[f"IoU/{name}"]) for name in concepts)
+        assert row["iou"] == row[f"IoU/{row['concept']}"] and float(row["active"]) <= 0.1
+    for one in record["concepts"]:
+        values = [float(row[f"IoU/{one['concept']}"]) for row in rows]
+        assert one["iou"] == max(values) == values[one["unit"]]
+        assert f"{one['concept']}  {one['share']:.1%} of the pixels" in result.output
+        own = {n for n, row in enumerate(rows) if row["concept"] == one["concept"]}
+        assert set(one["detectors"]) == {n for n in own if float(rows[n]["iou"]) > 0.04}
+    assert read_image(tmp_path / "out" / record["picture"]).ndim == 3
+    explain(run, tmp_path / "again", *how, "--split", "train", "--batch-size", "1")
+    with open(tmp_path / "again" / "dissection.csv") as file:
+        again = [float(row["iou"]) for row in csv.DictReader(file)]
+    assert again == pytest.approx([float(row["iou"]) for row in rows], abs=0.01)
+
+
+def test_dissect_without_a_picture_that_cannot_be_read(run, masks, tmp_path):
+    section = yaml.safe_load(masks.read_text())
+    shutil.copytree(section["root"], tmp_path / "data")
+    copied = tmp_path / "copied.yaml"
+    copied.write_text(yaml.safe_dump({**section, "root": str(tmp_path / "data")}))
+    model = api.load(run, device="cpu", precision="fp32")
+    how = {"data": copied, "share": 0.1, "workers": 0, "batch_size": 4}
+    whole, layer, look = api.dissect(model, None, "test", **how)
+    assert layer == "stages.1.refine.0"
+    pixels, features = look(0)
+    assert pixels.dtype == np.uint8 and features.shape[0] == 8 and pixels.ndim == 3
+    broken = next(path for path in (tmp_path / "data").rglob("*.*") if "test" in path.parts)
+    broken.write_bytes(b"no picture")
+    found, _, _ = api.dissect(model, None, "test", max_skip=0.9, **how)
+    count = len(set(whole.strongest.infos))
+    assert found.present.sum() * count == whole.present.sum() * (count - 1)
+    with pytest.raises(DataError, match="to be unusable, found 1"):
+        api.dissect(model, None, "test", **how)
+
+
 @pytest.mark.parametrize(
     "aim", [("--layer", "stages.1", "--unit", "2"), ("--target", "circle")], ids=["unit", "class"]
 )
@@ -96,6 +155,14 @@ def test_maximise(run, tmp_path, aim):
         (["--method", "top-patches"], "expected --layer with --method top-patches, found none"),
         (["--method", "filters", "--unit", "3"], "expected --unit with maximise, found --method filters"),
         (["--method", "filters", "--plane", "mean"], "expected --plane beside --gabor"),
+        (
+            ["--method", "dissect"],
+            "expected data of a segmentation, whose classes are the concepts, found none",
+        ),
+        (
+            ["--method", "filters", "--active", "0.1"],
+            "expected --active with dissect, found --method filters",
+        ),
         (["--method", "maximise"], "either a layer with a unit or a target"),
         (["--method", "maximise", "--layer", "stages.0"], "either a layer with a unit or a target"),
         (["--method", "maximise", "--target", "sircle"], "did you mean 'circle'"),
@@ -104,12 +171,34 @@ def test_maximise(run, tmp_path, aim):
         (["photo.jpg", "--method", "filters"], "expected no picture with --method filters, found photo.jpg"),
         (["--method", "grad-cam"], "expected a picture for --method grad-cam, found none"),
         (["photo.jpg", "--gabor"], "expected --gabor with --method filters, found --method grad-cam"),
-        (["photo.jpg", "--data", "x"], "expected --data with --method top-patches, found"),
+        (["photo.jpg", "--data", "x"], "expected --data with --method top-patches or dissect, found"),
     ],
 )
 def test_faults_are_the_users(run, tmp_path, arguments, message):
     with pytest.raises(UsageError, match=message):
         explain(run, tmp_path / "out", *arguments)
+
+
+USES = {  # of a model (with data of a segmentation); each needs the network
+    "attack": lambda model, masks: api.attack(model, np.zeros((48, 64, 3), np.uint8)),
+    "robustness": lambda model, masks: api.robustness(model, workers=0),
+    "top_patches": lambda model, masks: api.top_patches(model, "stages.1", workers=0),
+    "dissect": lambda model, masks: api.dissect(model, "stages.1", data=masks, workers=0),
+    "maximise": lambda model, masks: api.maximise(model, target="circle"),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_without_memory_there_is_one_line(run, masks, monkeypatch, use):
+    model = api.load(run, device="cpu", precision="fp32")
+
+    def forward(batch):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to")
+
+    monkeypatch.setattr(model.opened.network, "forward", forward)
+    with pytest.raises(RunError) as caught:
+        USES[use](model, masks)
+    assert str(caught.value).startswith("memory ran out; ") and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "units"), [("3", [3]), ("0-2, 7", [0, 1, 2, 7]), ("2,1-3", [2, 1, 3])])

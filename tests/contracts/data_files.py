@@ -136,6 +136,15 @@ def build_tiny_imagenet(root, truth):
     return {"train": "val"}
 
 
+def build_tiny_imagenet_boxes(root, truth):
+    left, top, right, bottom = BOX
+    values = build_tiny_imagenet(root, truth)
+    rows = root / "val" / "val_annotations.txt"  # from 0, inclusive
+    box = f"{left}\t{top}\t{right - 1}\t{bottom - 1}"
+    rows.write_text(rows.read_text().replace("0\t0\t1\t1", box))
+    return values
+
+
 def coco_document(truth, annotation):
     """COCO's document; annotation: what it says of each object besides ids."""
     categories = {"cat": 2, "dog": 18}
@@ -286,6 +295,7 @@ BUILDERS = {  # task/format, a variant -> builder
     "detection/yolo, a list": build_yolo_list,
     "detection/csv": build_boxes_csv,
     "detection/crops": build_folder,
+    "detection/tiny-imagenet": build_tiny_imagenet_boxes,
     "segmentation/masks": build_masks,
     "segmentation/colour": build_colour_masks,
     "segmentation/list": build_mask_list,

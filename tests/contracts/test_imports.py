@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "visiontasks"
 
 LAYERS = (  # a room may import from itself and from the layers above it in this list
     {"errors"},
-    {"ledger", "classes"},
+    {"ledger", "classes", "operating_point"},
     {"types"},
     {"io", "ops", "drawing", "plots"},
     {"config"},
@@ -18,10 +18,11 @@ LAYERS = (  # a room may import from itself and from the layers above it in this
     {"backbones"},
     {"classification", "detection", "segmentation", "engine", "data", "explain"},
     {"tasks"},
-    {"model"},
-    {"explaining"},
+    {"model", "bundled"},
+    {"explaining", "dreaming"},
+    {"worst_errors", "dissecting"},
     {"api"},
-    {"cli"},
+    {"cli", "bundling"},
     {"__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

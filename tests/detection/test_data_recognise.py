@@ -136,6 +136,19 @@ LAYOUTS = {  # files (None: a picture) -> format, its splits, certainty
         {"train": "."},
         2,
     ),
+    "Tiny ImageNet, a classifier's first": (
+        {
+            "wnids.txt": "n1\n",
+            "words.txt": "n1\tcat\n",
+            "train/n1/n1_boxes.txt": "a.png\t0\t0\t3\t3\n",
+            "train/n1/images/a.png": None,
+            "val/val_annotations.txt": "a.png\tn1\t0\t0\t3\t3\n",
+            "val/images/a.png": None,
+        },
+        "tiny-imagenet",
+        {"train": "train", "val": "val"},
+        2,
+    ),
     "CSV": (
         {"train.csv": CSV, "valid.csv": CSV, "other.csv": "a,b\n1,2\n", "a.png": None},
         "csv",

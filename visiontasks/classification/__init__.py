@@ -18,6 +18,8 @@ from visiontasks.classification.data_tools import DATA_TOOLS
 from visiontasks.classification.datasets import LabelledImages, open_source, sample_weights
 from visiontasks.classification.draw import draw, draw_example, plots
 from visiontasks.classification.metrics import ClassificationEvaluator, compare
+from visiontasks.classification.mistakes import ClassificationMistakes, cut
+from visiontasks.classification.operating_point import choose_operating_point
 from visiontasks.classification.outputs import OUTPUTS, describe, record
 from visiontasks.classification.types import Classification
 from visiontasks.types import Batch, Example, Targets, Task, Transform
@@ -79,4 +81,7 @@ TASK: Task[int, Classification] = Task(
     adopt=adopt_classifier,
     data=DATA_TOOLS,
     targets=_targets,
+    build_mistakes=ClassificationMistakes,
+    cut=cut,
+    operating_point=choose_operating_point,
 )

@@ -23,6 +23,8 @@ VERBS: Final = {  # verb -> (module, one line for the overview)
     "inspect": ("inspect", "Layer table of a backbone or model: sizes, parameters, receptive fields."),
     "explain": ("explain", "See what a network looks at, and what it has learned."),
     "attack": ("attack", "How little it takes to fool a model: pictures, and curves."),
+    "dream": ("dream", "Change a picture so that a network sees more in it what it sees there."),
+    "stylize": ("stylize", "Paint one picture in the style of another."),
     "data": ("data", "Make and look after data sets."),
     "models": ("models", "What is bundled, what can be had."),
     "doctor": ("doctor", "Versions, device, precision, what is missing."),

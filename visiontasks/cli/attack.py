@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from visiontasks.cli.share import Share
-from visiontasks.errors import ImageError, UsageError
+from visiontasks.errors import ImageError, UsageError, number_of
+from visiontasks.tasks import load_task
 
 if TYPE_CHECKING:
     from visiontasks.explain.attack import Attack
@@ -22,7 +23,7 @@ EPSILONS = "0,1,2,4,8"
 
 @click.command("attack")
 @click.argument("images", nargs=-1)
-@click.option("-w", "--weights", required=True, help="A bundled name, weights file, run or torchvision:NAME.")
+@click.option("-w", "--weights", help="A bundled name, weights file, run or torchvision:NAME.")
 @click.option("--method", default=METHODS[0], show_default=True, type=click.Choice(METHODS))
 @click.option(
     "--epsilon",
@@ -52,7 +53,7 @@ EPSILONS = "0,1,2,4,8"
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 def command(
     images: tuple[str, ...],
-    weights: str,
+    weights: str | None,
     method: str,
     epsilon: str,
     steps: int | None,
@@ -67,7 +68,8 @@ def command(
     """Change IMAGES a little so that a model no longer says of them what it says now; or measure a data set.
 
     Of IMAGES the model's own prediction is what it is led away from, of a data set the truth. Pictures are
-    changed at the network's size, rounded to 8 bits, and predicted from the PNG that is written.
+    changed at the network's size, rounded to 8 bits, and predicted from the PNG that is written. Without
+    IMAGES all of a split is measured, or as many pictures of it as --max-images says.
 
     \b
     visiontasks attack photo.jpg -w runs/classification/cifar10 --epsilon 2,8
@@ -81,13 +83,15 @@ def command(
     if method == "fgsm" and steps is not None:
         raise UsageError("expected --steps beside --method pgd, found it beside fgsm, which goes one step")
     from visiontasks import api
+    from visiontasks.cli.predict import default_model
     from visiontasks.engine.results import make_result_folder, next_free_folder
     from visiontasks.explain.attack import Attack
 
     walk = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
     how = Attack(method, epsilons, **walk)
     paths = _inputs(images, out)
-    model = api.load(weights, task=task, device=device, precision=precision)
+    name = weights or default_model(load_task(task or "classification").name)
+    model = api.load(name, task=task, device=device, precision=precision)
     folder = out or next_free_folder(Path("runs") / "attack")
     make_result_folder(folder)
     if images:
@@ -150,7 +154,8 @@ def _attack_pictures(
     write_json(folder / "attack.json", content)
     if as_json:
         click.echo((folder / "attack.json").read_text(encoding="utf-8"), nl=False)
-    click.echo(f"{len(records)} pictures{f', skipped {len(skipped)}' if skipped else ''}; {folder}", err=True)
+    ending = f", skipped {len(skipped)}" if skipped else ""
+    click.echo(f"{number_of(len(records), 'picture')}{ending}; {folder}", err=True)
     sys.exit(1 if skipped else 0)
 
 

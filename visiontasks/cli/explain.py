@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ import click
 from visiontasks.cli.explain_network import METHODS as NETWORK_METHODS
 from visiontasks.cli.explain_network import OPTIONS_OF as METHODS_OF
 from visiontasks.cli.explain_network import network_options, run_network_method
+from visiontasks.cli.explain_worst import refuse_without_worst, run_worst, worst_options
 from visiontasks.cli.share import Share
 from visiontasks.errors import UsageError
 
@@ -43,7 +45,9 @@ OPTIONS_OF: Final = {  # option -> the methods that have it
     "[default: what the network is surest of]",
 )
 @click.option(
-    "--layer", help="Of the cams: a layer's dotted name. [default: the backbone's last convolution]"
+    "--layer",
+    help="Of the cams, dissect, top-patches and maximise: a layer's dotted name. [default: of the cams and "
+    "dissect the backbone's last convolution]",
 )
 @click.option("--steps", type=click.IntRange(1), help="Of integrated-gradients: points. [default: 64]")
 @click.option(
@@ -59,6 +63,7 @@ OPTIONS_OF: Final = {  # option -> the methods that have it
     "--batch-size", type=click.IntRange(1), help="Inputs computed at once. [default: by the method]"
 )
 @network_options
+@worst_options
 @click.option(
     "--conf", "confidence", type=Share(0, 1), help="Least score of a detection. [default: the model's]"
 )
@@ -91,29 +96,40 @@ def command(
     visiontasks explain cells.png -w runs/detection/bccd --target '#2' --method occlusion
 
     Without IMAGE the network itself is looked at: filters (the weights of its convolutions as pictures),
-    top-patches (what in a data set excites each unit of a layer most), maximise (the picture, grown from
-    noise, that a unit or class answers to most).
+    top-patches (what in a data set excites each unit of a layer most), dissect (which units stand for which
+    classes of a segmentation), maximise (the picture, grown from noise, that a unit or class answers to
+    most).
 
     \b
     visiontasks explain -w torchvision:alexnet --method filters --gabor
     visiontasks explain -w runs/classification/cifar10 --method top-patches --layer stages.1 --units 0-63
     visiontasks explain -w runs/classification/cifar10 --method maximise --target cat
+    visiontasks explain -w torchvision:resnet18 --method dissect --data camvid.yaml --layer layer3
+
+    --worst N shows where a model fails: the N errors on a data set that cost its metric most, each with the
+    truth, the prediction and maps of both classes (by default at a layer that is fine enough for the error's
+    size), on one sheet, worst.png, and in worst.json.
+
+    \b
+    visiontasks explain --worst 20 -w runs/detection/bccd
+    visiontasks explain --worst 20 -w runs/segmentation/camvid --split val
     """
-    options = {name: value for name, value in given.items() if value is not None}
+    worst = given.pop("worst")
+    options = _typed(**given)
+    if worst is not None:
+        _check_method(method or "grad-cam", [name for name in options if name in OPTIONS_OF])
+        options |= _typed(method=method, target=target, batch_size=batch_size)
+        run_worst(worst, image, weights, confidence, out, device, as_json, options)
+        return
+    refuse_without_worst(options)
     if method in NETWORK_METHODS:
-        shared = {"target": target, "batch_size": batch_size, "conf": confidence}
-        options |= {name: value for name, value in shared.items() if value is not None}
+        options |= _typed(target=target, batch_size=batch_size, conf=confidence)
         run_network_method(method, image, weights, out, device, as_json, options)
         return
     chosen = method or "grad-cam"
     if image is None:
         raise UsageError(f"expected a picture for --method {chosen}, found none; give IMAGE")
-    for name in options:
-        if chosen not in OPTIONS_OF.get(name, ()):
-            owners = " or ".join((*OPTIONS_OF.get(name, ()), *METHODS_OF.get(name, ())))
-            raise UsageError(
-                f"expected --{name} with --method {owners}, found --method {chosen}; leave it out"
-            )
+    _check_method(chosen, options)
     from visiontasks import api
     from visiontasks.cli.predict import default_model
     from visiontasks.engine.results import make_result_folder, next_free_folder
@@ -144,6 +160,21 @@ def command(
         f"{folder / record['picture']}",
         err=as_json,
     )
+
+
+def _typed(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_method(chosen: str, options: Iterable[str]) -> None:
+    """Raises: UsageError for an option of another method."""
+    for name in options:
+        if chosen not in OPTIONS_OF.get(name, ()):
+            owners = " or ".join((*OPTIONS_OF.get(name, ()), *METHODS_OF.get(name, ())))
+            raise UsageError(
+                f"expected --{name} with --method {owners}, found --method {chosen}; leave it out"
+            )
 
 
 def _write(explanation: Explanation, folder: Path, image: str, model: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The methods of `visiontasks explain` that look at the network itself: filters, top-patches, maximise."""
+"""The methods of `visiontasks explain` that look at the network itself: filters, top-patches and others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from visiontasks.errors import UsageError
+from visiontasks.cli.share import Share
+from visiontasks.errors import UsageError, number_of
 
 if TYPE_CHECKING:
     from visiontasks.explain.gabor import Gabors
@@ -20,14 +21,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 NOISE_FILTERS: Final = 64  # that the share explained is compared with
 OPTIONS_OF: Final = {  # option -> the methods of this file that have it
-    "layer": ("top-patches", "maximise"),
+    "layer": ("top-patches", "dissect", "maximise"),
     "target": ("maximise",),
     "steps": ("maximise",),
-    "batch_size": ("top-patches",),
+    "batch_size": ("top-patches", "dissect"),
     "gabor": ("filters",),
     "plane": ("filters",),
-    "data": ("top-patches",),
-    "split": ("top-patches",),
+    "data": ("top-patches", "dissect"),
+    "split": ("top-patches", "dissect"),
+    "active": ("dissect",),
     "patches": ("top-patches",),
     "units": ("top-patches",),
     "unit": ("maximise",),
@@ -47,12 +49,26 @@ def network_options(command: F) -> F:
             type=click.Choice(("luminance", "mean", "principal")),
             help="Of --gabor: what of a colour filter is fitted. [default: luminance]",
         ),
-        click.option("--data", metavar="DATA.yaml", help="Of top-patches. [default: the model's own]"),
-        click.option("--split", help="Of top-patches: train, val or test. [default: test]"),
+        click.option(
+            "--data",
+            metavar="DATA.yaml",
+            help="Of top-patches, dissect and --worst. [default: the model's own]",
+        ),
+        click.option(
+            "--split",
+            type=click.Choice(("train", "val", "test")),
+            help="Of top-patches, dissect and --worst: part of the data. [default: test]",
+        ),
         click.option(
             "--patches", type=click.IntRange(1), help="Of top-patches: how many a unit. [default: 9]"
         ),
         click.option("--units", metavar="0-63,80", help="Of top-patches: which are drawn. [default: all]"),
+        click.option(
+            "--active",
+            metavar="SHARE",
+            type=Share(0, 1, min_open=True, max_open=True),
+            help="Of dissect: share of the positions at which a unit counts as active. [default: 0.005]",
+        ),
         click.option("--unit", type=click.IntRange(0), help="Of maximise: a channel of --layer."),
         click.option("--size", metavar="HxW", help="Of maximise: the picture's. [default: the model's own]"),
         click.option("--seed", type=int, help="Of maximise: of the noise it begins with. [default: 0]"),
@@ -165,7 +181,7 @@ def _top_patches(
     **how: Any,
 ) -> tuple[dict[str, Any], str]:
     """top-patches-NNN.png, up to 64 units each, named by the first."""
-    from visiontasks import explaining
+    from visiontasks import api
     from visiontasks.engine.log import Report
     from visiontasks.explain.top_patches import draw_sheets, patch_records
 
@@ -174,7 +190,7 @@ def _top_patches(
             "expected --layer with --method top-patches, found none; visiontasks inspect lists them"
         )
     chosen = None if units is None else parse_units(units)
-    top, field, source = explaining.top_patches(model, layer, patches, report=Report(), **how)
+    top, field, source = api.top_patches(model, layer, patches, report=Report(), **how)
     wanted = list(range(len(top.scores))) if chosen is None else chosen
     sheets = []
     for page, sheet in draw_sheets(top, field, lambda place: source[place].image, wanted):
@@ -189,7 +205,8 @@ def _top_patches(
         "sheets": sheets,
         "units": patch_records(top, field, source.files, wanted),
     }
-    return record, f"{len(wanted)} units of {layer}, which see {sees}, over {len(source)} pictures"
+    over = number_of(len(source), "picture")
+    return record, f"{number_of(len(wanted), 'unit')} of {layer}, which see {sees}, over {over}"
 
 
 def parse_units(text: str) -> list[int]:
@@ -203,6 +220,42 @@ def parse_units(text: str) -> list[int]:
     return list(units)
 
 
+def _dissect(
+    model: Model[Any], folder: Path, layer: str | None = None, active: float | None = None, **how: Any
+) -> tuple[dict[str, Any], str]:
+    """dissection.csv (a row a unit) and concepts.png (the best units of each concept)."""
+    from visiontasks import api
+    from visiontasks.engine.log import Report
+    from visiontasks.explain import dissect as room
+    from visiontasks.io.files import write_csv
+
+    found, layer, look = api.dissect(model, layer, share=active, report=Report(), **how)
+    write_csv(folder / "dissection.csv", *room.unit_table(found))
+    _write_picture(folder / "concepts.png", room.draw_concepts(found, look))
+    concepts = room.concept_records(found)
+    for one in concepts:
+        click.echo(
+            f"{one['concept']}  {one['share']:.1%} of the pixels; unit {one['unit']}, IoU {one['iou']:.3f} "
+            f"(of as many pixels at most {one['reachable']:.3f}), "
+            f"{number_of(len(one['detectors']), 'detector')}",
+            err=True,
+        )
+    record = {
+        "layer": layer,
+        "active": found.share,
+        "units": len(found.thresholds),
+        "concepts": concepts,
+        "table": "dissection.csv",
+        "picture": "concepts.png",
+    }
+    count, kinds = (sum(map(of, (one["detectors"] for one in concepts))) for of in (len, bool))
+    units = number_of(len(found.thresholds), "unit")
+    line = (
+        f"{units} of {layer}: {number_of(count, 'detector')} (IoU above {room.DETECTOR}) of {kinds} concepts"
+    )
+    return record, line
+
+
 def _maximise(
     model: Model[Any],
     folder: Path,
@@ -211,13 +264,13 @@ def _maximise(
     **how: Any,
 ) -> tuple[dict[str, Any], str]:
     """maximise.png and the score after each step."""
-    from visiontasks import explaining
+    from visiontasks import api
     from visiontasks.cli.inspect import parse_size
     from visiontasks.explain.maximise import Priors
 
     priors = Priors() if steps is None else Priors(steps=steps)
     wanted = None if size is None else parse_size(size)
-    found = explaining.maximise(model, size=wanted, priors=priors, **how)
+    found = api.maximise(model, size=wanted, priors=priors, **how)
     _write_picture(folder / "maximise.png", found.image)
     what = how.get("target") or f"unit {how['unit']} of {how['layer']}"
     record = {**how, "score": found.score, "scores": list(found.scores), "picture": "maximise.png"}
@@ -234,5 +287,6 @@ def _write_picture(path: Path, image: Any) -> None:
 METHODS: Final[dict[str, Callable[..., tuple[dict[str, Any], str]]]] = {
     "filters": _filters,
     "top-patches": _top_patches,
+    "dissect": _dissect,
     "maximise": _maximise,
 }

@@ -235,13 +235,12 @@ def _predict_video(
 
 
 def default_model(task: str) -> str:
-    """The name of the bundled model that a verb uses without -w. Raises: UsageError where there is none."""
-    from visiontasks.io.weights import bundled_weights, read_record
+    """The bundled model that a verb uses without -w; says on stderr what it knows and what else there is.
 
-    names: list[str] = [name for name, path in bundled_weights().items() if read_record(path).task == task]
-    if not names:
-        raise UsageError(
-            f"no model for {task} is bundled with this version; say which with -w: a weights file, a run's "
-            "folder or torchvision:NAME (visiontasks models lists them)"
-        )
-    return names[0]
+    Raises: UsageError where it is not bundled.
+    """
+    from visiontasks import bundled
+
+    name, line = bundled.default_model(task)
+    click.echo(line, err=True)
+    return name

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from visiontasks.classes import ClassMap
 from visiontasks.detection.config import AugmentConfig, DetectionConfig, InputConfig, LossConfig, ModelConfig
 from visiontasks.detection.data_tools import DATA_TOOLS
-from visiontasks.detection.datasets import LabelledBoxes, open_source
+from visiontasks.detection.datasets import open_source
 from visiontasks.detection.draw import draw, draw_example, plots
 from visiontasks.detection.metrics import DetectionEvaluator
+from visiontasks.detection.mistakes import DetectionMistakes, cut
+from visiontasks.detection.operating_point import choose_operating_point
 from visiontasks.detection.outputs import OUTPUTS, describe, record
 from visiontasks.detection.types import Boxes, Detections
 from visiontasks.types import (
@@ -47,7 +49,7 @@ def _collate(examples: Sequence[Example[Boxes]]) -> Batch:
 
 
 def _build_model(
-    model: ModelConfig, classes: ClassMap, loss: LossConfig | None, source: LabelledBoxes | None
+    model: ModelConfig, classes: ClassMap, loss: LossConfig | None, source: Source[Boxes] | None
 ) -> nn.Module:
     from visiontasks.detection.models import build_model
 
@@ -74,6 +76,12 @@ def _convert(record: ModelRecord, tensors: Mapping[str, Tensor]) -> tuple[dict[s
     from visiontasks.detection.convert import convert
 
     return convert(record, tensors)
+
+
+def _carry(record: ModelRecord, tensors: Mapping[str, Tensor], classes: ClassMap) -> dict[str, Tensor]:
+    from visiontasks.detection.convert import carry
+
+    return carry(record, tensors, classes)
 
 
 def _refresh(
@@ -122,8 +130,12 @@ TASK: Task[Boxes, Detections] = Task(
     compare=_compare,
     adopt=_adopt,
     convert=_convert,
+    carry=_carry,
     refresh=_refresh,
     stitcher=_stitcher,
     data=DATA_TOOLS,
     targets=_targets,
+    build_mistakes=DetectionMistakes,
+    cut=cut,
+    operating_point=choose_operating_point,
 )

@@ -21,22 +21,37 @@ from visiontasks.detection.region_sections import (
 Factor = Annotated[float, Field(gt=0)]
 
 
+class ScenesConfig(Section):
+    """Pictures composed of parts of a split's pictures at many sizes, with the boxes that stay in sight.
+
+    The scenes of a split are a function of data.seed; the test split's pictures stay as they are.
+    """
+
+    train: Positive = Field(12_000, description="scenes an epoch is of, the same in each")
+    val: Positive = Field(1000, description="scenes to validate on")
+    size: Side = Field(256, ge=32, description="height and width of a scene, pixels")
+
+
 class DataConfig(DataSection):
     """Which pictures and boxes, and how they are split. On its own it is a DATA.yaml."""
 
-    format: Literal["coco", "voc", "yolo", "csv", "crops"] = Field(
+    format: Literal["coco", "voc", "yolo", "csv", "crops", "tiny-imagenet"] = Field(
         "coco",
-        description="coco (JSON), voc (XML), yolo (txt), csv (path,x1,y1,x2,y2,label) or crops (one folder a "
-        "class, with `background`)",
+        description="coco (JSON), voc (XML), yolo (txt), csv (path,x1,y1,x2,y2,label), crops (one folder a "
+        "class, with `background`) or tiny-imagenet",
     )
     images: str | None = Field(
         None, description="folder of the pictures under root (coco, voc, csv); null = where they usually are"
+    )
+    scenes: ScenesConfig | None = Field(
+        None, description="train and validate on scenes composed of the pictures; null = on these themselves"
     )
 
     @field_validator("images")
     @classmethod
     def _check_images(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and (data_format := info.data.get("format")) in ("yolo", "crops"):
+        data_format = info.data.get("format")
+        if value is not None and data_format in ("yolo", "crops", "tiny-imagenet"):
             raise ValueError(f"null with format {data_format}, whose splits say where the pictures are")
         return value
 

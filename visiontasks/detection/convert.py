@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from visiontasks.classes import ClassMap
 from visiontasks.detection.config import InputConfig, LossConfig, SlidingWindowConfig
 from visiontasks.errors import UsageError
 from visiontasks.io.weights import ModelRecord, check_tensors
@@ -57,6 +58,25 @@ def convert(record: ModelRecord, tensors: Mapping[str, Tensor]) -> tuple[dict[st
         provenance={"classifier": record.provenance},
     )
     return _tensors(record, tensors, section, order), converted
+
+
+def carry(record: ModelRecord, tensors: Mapping[str, Tensor], classes: ClassMap) -> dict[str, Tensor]:
+    """What a detector's head takes over from a classifier that knows its classes: the last layer, `shortcut`.
+
+    Args:
+        record, tensors: of a weights file, of any task. classes: of the detector.
+
+    Returns:
+        Tensors under the detector's names; none where the classifier ends otherwise, or lacks a class.
+    """
+    weight, bias = tensors.get("head.fc.weight"), tensors.get("head.fc.bias")
+    place = {name: i for i, name in enumerate(record.classes)}
+    if record.task != "classification" or weight is None or bias is None:
+        return {}
+    if any(name not in place for name in classes.names):
+        return {}
+    order = [place[name] for name in classes.names]
+    return {"head.shortcut.weight": weight[order], "head.shortcut.bias": bias[order]}
 
 
 def _sections(record: ModelRecord, *, has_background: bool) -> tuple[SlidingWindowConfig, InputConfig]:

@@ -17,6 +17,7 @@ from visiontasks.errors import DataError
 from visiontasks.io.documents import parse_csv
 from visiontasks.io.files import read_document
 from visiontasks.io.pictures import is_picture
+from visiontasks.io.tiny_imagenet import ANNOTATIONS, BOXES
 
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {  # of splits, as they are met; the usual one first
     "train": ("train", "training"),
@@ -56,6 +57,18 @@ def _in_folder(root: Path) -> Iterator[Recognised]:
     yield from _csv(root, [file for file in files if file.suffix.lower() == ".csv"])
     yield from _voc(root)
     yield from _yolo(root)
+    yield from _tiny_imagenet(root)
+
+
+def _tiny_imagenet(root: Path) -> Iterator[Recognised]:
+    """As sure as a second choice: the pictures show a class each, and are a classifier's first."""
+    if not all((root / name).is_file() for name in ("wnids.txt", "words.txt")):
+        return
+    splits = {"train": next((root / "train").glob(f"*/*{BOXES}"), None), "val": root / "val" / ANNOTATIONS}
+    found = {split: split for split, file in splits.items() if file is not None and file.is_file()}
+    if found:
+        why = f"wnids.txt, words.txt and lists of boxes in {', '.join(found)}, as Tiny ImageNet has them"
+        yield Recognised({"format": "tiny-imagenet", "root": str(root), **found}, 2, why)
 
 
 def _split_of(name: str) -> str | None:

@@ -11,14 +11,14 @@ from visiontasks.detection.data_examine import examine
 from visiontasks.detection.data_recognise import recognise
 from visiontasks.detection.data_statistics import statistics
 from visiontasks.detection.data_writers import WRITERS
-from visiontasks.detection.datasets.labelled_boxes import LabelledBoxes
+from visiontasks.detection.datasets import ComposedScenes, LabelledBoxes
 from visiontasks.detection.types import Boxes
 from visiontasks.types import Source
 
 
 def count(source: Source[Boxes]) -> LabelCounts:
     """How many boxes of each class are on each picture."""
-    assert isinstance(source, LabelledBoxes)  # what every format becomes
+    assert isinstance(source, LabelledBoxes | ComposedScenes)  # what every format becomes
     annotations, num_classes = source.annotations, len(source.classes)
     places, counts = np.unique(annotations.picture * num_classes + annotations.labels, return_counts=True)
     return LabelCounts(places // num_classes, places % num_classes, counts.astype(np.int64))

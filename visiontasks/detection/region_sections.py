@@ -113,6 +113,11 @@ class HeadConfig(Section):
         (1024, 1024), min_length=1, description="of the fully connected layers that follow"
     )
     dropout: Fraction = Field(0.0, description="chance that an output of those layers is dropped")
+    shortcut: bool = Field(
+        False,
+        description="add to the scores those of a linear layer on the backbone's last level, averaged over a "
+        "region; it begins as the last layer of the classifier in model.weights, where the classes are its",
+    )
     box_weights: tuple[Length, Length, Length, Length] = Field(
         (10.0, 10.0, 5.0, 5.0), description="scales of the four box outputs: x, y, width, height"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -13,6 +14,7 @@ from visiontasks.detection.models.box_deltas import decode_boxes
 from visiontasks.detection.models.faster_rcnn import Found
 from visiontasks.detection.models.frames import clip_to_frames, picture_frames
 from visiontasks.detection.models.sliding_window import BOX_WEIGHTS, WindowScores
+from visiontasks.detection.types import Floats
 from visiontasks.errors import UsageError
 from visiontasks.ops.boxes import iou_matrix
 from visiontasks.types import Aim, ImageInfo
@@ -33,7 +35,8 @@ def settle_aim(
     Args:
         network: of the task. raw: its output.
         infos: the first counts.
-        aim: `detection` counts what `decode` gives; with a class, those of the class.
+        aim: `detection` counts what `decode` gives; with a class, those of the class. With a place, the
+            class's candidate there, whether or not it is a detection.
         options: the operating point: what is a detection at all.
         classes: of the network.
 
@@ -46,6 +49,8 @@ def settle_aim(
             f"{aim.point[0]},{aim.point[1]}; give one of them"
         )
     info, wanted = infos[0], aim.detection or 0
+    if aim.place is not None:
+        return replace(aim, where=_to_network(aim.place, info))
     found = network.decode(raw, infos, options)[0]
     places = [place for place, label in enumerate(found.labels) if aim.class_index in (None, label)]
     if not 0 <= wanted < len(places):
@@ -55,10 +60,14 @@ def settle_aim(
             f"confidence of {options['confidence']:g}; choose a lower number (#0 = the best) or confidence"
         )
     place = places[wanted]
+    return Aim(int(found.labels[place]), wanted, where=_to_network(found.boxes[place], info))
+
+
+def _to_network(box: Floats, info: ImageInfo) -> Tensor:
+    """A box (4,) xyxy in original pixels as float32 in network pixels."""
     factors = torch.tensor([info.resized_width / info.width, info.resized_height / info.height] * 2)
     origin = torch.tensor([info.pad_left, info.pad_top] * 2)
-    box = torch.from_numpy(found.boxes[place]) * factors + origin
-    return Aim(int(found.labels[place]), wanted, where=box.float())
+    return (torch.from_numpy(box) * factors + origin).float()
 
 
 def target_score(network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,14 @@ class Measured:
     """numbers: the evaluator's, and `loss` where the network has one.
 
     The loss is a batch's, averaged over batches by their pictures: unlike the other numbers it depends on
-    the batch size where a network's loss is not a mean over pictures.
+    the batch size where a network's loss is not a mean over pictures. predictions, truths: in original
+    pixels, this process's, where they were kept.
     """
 
     numbers: dict[str, float]
     evaluator: Evaluator[Any, Any]
+    predictions: Sequence[Any] = ()
+    truths: Sequence[Any] = ()
 
 
 def evaluate(
@@ -37,6 +41,7 @@ def evaluate(
     group: Group,
     stop: Stop,
     report: Report,
+    keep: bool = False,
 ) -> Measured:
     """Run a network over a data set and compare its predictions with the truth.
 
@@ -44,6 +49,7 @@ def evaluate(
         task, network, source, transform, setting, batch_size, workers, stop, report: as `infer`.
         max_skip: largest tolerated share of unreadable pictures.
         group: the processes that share the work; each gets the merged result.
+        keep: hand out predictions and truths too.
 
     Raises:
         DataError: more pictures than `max_skip` are unreadable, or a label is wrong.
@@ -52,6 +58,8 @@ def evaluate(
     """
     evaluator = task.build_evaluator(source.classes)
     loss_sum, images = 0.0, 0
+    predictions: list[Any] = []
+    truths: list[Any] = []
     for inferred in infer(
         task,
         network,
@@ -69,10 +77,18 @@ def evaluate(
         if inferred.losses:
             loss_sum += sum(inferred.losses.values()) * len(inferred.infos)
             images += len(inferred.infos)
+        if keep:
+            predictions += inferred.predictions
+            truths += inferred.truths
     source.ledger.check_skips(len(source), max_skip)
     (evaluator, loss_sum, images), *others = group.gather((evaluator, loss_sum, images))
     for other, other_loss, other_images in others:  # in the order of ranks: every process gets the same sums
         evaluator.merge(other)
         loss_sum, images = loss_sum + other_loss, images + other_images
     loss = {"loss": loss_sum / images} if images else {}
-    return Measured({**loss, **evaluator.compute()}, evaluator)
+    return Measured({**loss, **evaluator.compute()}, evaluator, predictions, truths)
+
+
+def was_trained_on(source: Source[Any], train: Source[Any]) -> bool:
+    """Whether a data set has any of the training pictures."""
+    return source.root == train.root and not set(train.files).isdisjoint(source.files)

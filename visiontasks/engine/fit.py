@@ -308,8 +308,8 @@ def _validate(run: Run) -> Measured:
         raise _resumable(run.plan, stopped.signum) from None
 
 
-def validate(plan: Plan, network: nn.Module, group: Group) -> Measured:
-    """Measure a network, in evaluation mode, on the validation split of a run."""
+def validate(plan: Plan, network: nn.Module, group: Group, *, keep: bool = False) -> Measured:
+    """Measure a network, in evaluation mode, on the validation split of a run. keep: as `evaluate`."""
     assert plan.val is not None
     return evaluate(
         plan.task,
@@ -323,6 +323,7 @@ def validate(plan: Plan, network: nn.Module, group: Group) -> Measured:
         group=group,
         stop=plan.stop,
         report=plan.report,
+        keep=keep,
     )
 
 

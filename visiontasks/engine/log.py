@@ -94,10 +94,11 @@ class Meter:
         self.began = self.spoke = time.monotonic()
 
     def advance(self, images: int, note: str = "") -> None:
-        """One step further. images: how many pictures it took."""
+        """One step further. images: how many pictures it took; where there are none, no speed is shown."""
         self.done += 1
         self.images += images
-        note = f"{note}  {self.images_per_second:.0f} img/s"
+        if self.images:
+            note = f"{note}  {self.images_per_second:.0f} img/s"
         self.bar.update(self.task, completed=self.done, note=note)
         if not self.report.console.is_terminal and time.monotonic() - self.spoke > QUIET_SECONDS:
             self.spoke = time.monotonic()

@@ -147,6 +147,8 @@ def read_model(name: str, task: Task[Any, Any]) -> tuple[dict[str, Tensor], Mode
 def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: ClassMap) -> str:
     """Start a network from another's tensors: the backbone's, and the rest if task and classes are the same.
 
+    From another task's model also what `Task.carry` finds in it.
+
     Args:
         network: changed in place; tensors that do not fit keep their values.
         name: as in `read_model`; any task.
@@ -161,14 +163,19 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
     tensors, record = read_model(name, task)
     anew = _why_anew(record, task, classes)
     offered = {key: tensor for key, tensor in tensors.items() if not anew or key.startswith("backbone.")}
-    receipt = check_tensors(network.state_dict(), offered)
+    wanted, rest = network.state_dict(), "the head"
+    if record.task != task.name and task.carry is not None:
+        carried = task.carry(record, tensors, classes)
+        carried = {key: tensor for key, tensor in carried.items() if key in wanted}
+        offered, rest = {**offered, **carried}, "the rest of the head" if carried else rest
+    receipt = check_tensors(wanted, offered)
     if not any(key.startswith("backbone.") for key in receipt.matched):
         raise WeightsError(
             f"{name}: expected tensors of this backbone, found none that fit ({receipt.summary()}); "
             "choose the backbone that the weights were trained with"
         )
     network.load_state_dict({key: offered[key] for key in receipt.matched}, strict=False)
-    return f"weights from {name}: {receipt.summary()}{f'; the head starts anew ({anew})' if anew else ''}"
+    return f"weights from {name}: {receipt.summary()}{f'; {rest} starts anew ({anew})' if anew else ''}"
 
 
 def _why_anew(record: ModelRecord, task: Task[Any, Any], classes: ClassMap) -> str:

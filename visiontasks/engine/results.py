@@ -18,6 +18,9 @@ RESULTS = (  # a folder that has one is a command's own
     "metrics.json",
     "attack.json",
     "explanation.json",
+    "worst.json",
+    "dream.json",
+    "stylize.json",
 )
 
 

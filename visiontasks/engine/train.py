@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from visiontasks.engine.checkpoint import (
 )
 from visiontasks.engine.device import Device, choose_device, environment, keep_freed_memory
 from visiontasks.engine.distributed import Group, processes
+from visiontasks.engine.evaluate import Measured, was_trained_on
 from visiontasks.engine.faults import run_faults
 from visiontasks.engine.fit import fit, validate
 from visiontasks.engine.loader import Pictures, epoch_order
@@ -39,6 +41,7 @@ from visiontasks.engine.signals import Stop, stop_signals
 from visiontasks.errors import UsageError
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
+from visiontasks.io.weights import save_weights
 from visiontasks.ledger import Ledger
 from visiontasks.plots import plot_curves
 from visiontasks.types import Task, Transform
@@ -231,16 +234,40 @@ def _tell_skipped(plan: Plan) -> None:
 
 
 def _write_end(plan: Plan) -> None:
-    """Curves, and what the best weights measure on the validation split when read back from their file."""
+    """Curves; the operating point of the best weights, into their file; what they then measure on val."""
     folder = plan.folder
     write_atomic(folder.path / "plots" / "curves.png", plot_curves(read_metrics(folder)))
     if plan.val is None:
         return
     tensors, record = read_model(str(folder.weights("best")), plan.task)
     opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
-    measured = validate(plan, opened.network, Group())
+    options, measured = _find_options(plan, opened.network)
     numbers = {name: value for name, value in measured.numbers.items() if name != "loss"}
+    overall = {name: value for name, value in measured.numbers.items() if "/" not in name}
+    if options != record.options:
+        provenance = {**record.provenance, "metrics": overall}
+        save_weights(
+            folder.weights("best"),
+            tensors,
+            record.model_copy(update={"options": options, "provenance": provenance}),
+        )
     write_measurements(folder.path, plan.task, numbers, measured.evaluator)  # the loss is in metrics.jsonl
     plan.report.line(
         f"best weights: {plan.task.headline} {measured.numbers[plan.task.headline]:.4f} on val; {folder.path}"
     )
+
+
+def _find_options(plan: Plan, network: nn.Module) -> tuple[dict[str, float], Measured]:
+    """The options to store with the best weights, and what these measure on val with them."""
+    assert plan.val is not None
+    task, options = plan.task, dict(plan.task.decode_options)
+    choose = None if was_trained_on(plan.val, plan.train) else task.operating_point
+    measured = validate(plan, network, Group(), keep=choose is not None)
+    chosen = choose(measured.predictions, measured.truths) if choose is not None else None
+    if chosen is not None:
+        plan.report.line(f"operating point from val: {chosen}")
+        options |= chosen.options
+        if not set(chosen.options) <= set(task.evaluate_options):  # an evaluation uses what was chosen
+            setting = replace(plan.setting, options={**options, **task.evaluate_options})
+            measured = validate(replace(plan, setting=setting), network, Group())
+    return options, measured

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from visiontasks.errors import UsageError
 from visiontasks.explain.grad_cam import find_layer
+from visiontasks.explain.growing import batch_of
 from visiontasks.ops.layers import LayerRow, layer_table
 from visiontasks.types import Batch, ImageInfo
 
 
 class _Reached(Exception):
-    """The layer has run; what comes after it is not needed."""
-
-    def __init__(self, output: Any) -> None:
-        self.output = output
+    """The layers have run; what comes after them is not needed."""
 
 
 def features_at(network: nn.Module, layer: str, batch: Batch) -> Tensor:
@@ -32,26 +31,88 @@ def features_at(network: nn.Module, layer: str, batch: Batch) -> Tensor:
     Raises:
         UsageError: no such layer, it does not run, or its output is no feature map.
     """
+    return _outputs(network, [layer], batch.images, lambda: network(batch))[0]
 
-    def stop(module: nn.Module, arguments: Any, output: Any) -> None:
-        raise _Reached(output)
 
-    hook = find_layer(network, layer)[1].register_forward_hook(stop)
+def features_of_picture(network: Any, layers: Sequence[str], images: Tensor) -> list[Tensor]:
+    """As `features_at`, of several layers in one pass.
+
+    The backbone runs alone where it has all of the layers, so that they see the picture as it is: a detector
+    or a mirrored network may begin with a part of it, or pad it.
+
+    Args:
+        network: in evaluation mode. layers: dotted names.
+        images: (1, 3, H, W), normalised.
+
+    Raises:
+        UsageError: as `features_at`. DataError: the picture is too small for the backbone.
+    """
+    parts = set(network.backbone.modules())
+    if all(find_layer(network, layer)[1] in parts for layer in layers):
+        return _outputs(network, layers, images, lambda: network.backbone(images))
+    return _outputs(network, layers, images, lambda: network(batch_of(images)))
+
+
+def level_layers(network: Any) -> tuple[str, ...]:
+    """The layers whose outputs are the backbone's levels, finest first; see `BackboneModule`.
+
+    A level that is no layer's output (one that is permuted afterwards) is left out.
+    """
+    backbone = network.backbone
+    side = max(backbone.minimum_size, 32)
+    blank = torch.zeros(1, 3, side, side, device=next(backbone.parameters()).device)
+    seen: list[tuple[str, Any]] = []  # an outer layer comes after those in it
+    hooks = [
+        layer.register_forward_hook(lambda _, arguments, output, path=path: seen.append((path, output)))
+        for path, layer in backbone.named_modules()
+        if path
+    ]
     try:
-        network(batch)
-    except _Reached as reached:
-        output = reached.output
-    else:
-        raise UsageError(f"expected a layer that runs on pictures, found '{layer}', which does not")
+        with torch.no_grad():
+            levels = backbone(blank)
     finally:
-        hook.remove()
-    if not isinstance(output, Tensor) or output.ndim not in (2, 4) or len(output) != len(batch.images):
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise UsageError(
-            f"expected a layer whose output is (pictures, channels, height, width) or (pictures, channels), "
-            f"found {found} at '{layer}'; choose another of `visiontasks inspect`"
-        )
-    return output
+        for hook in hooks:
+            hook.remove()
+    found = ([path for path, output in seen if output is level] for level in levels)
+    return tuple(paths[-1] for paths in found if paths)
+
+
+def _outputs(
+    network: nn.Module, layers: Sequence[str], images: Tensor, run: Callable[[], Any]
+) -> list[Tensor]:
+    """What the layers give when they first run.
+
+    Raises: UsageError, see `features_at`.
+    """
+    outputs: dict[nn.Module, Any] = {}
+    wanted = {find_layer(network, layer)[1]: layer for layer in layers}
+
+    def keep(module: nn.Module, arguments: Any, output: Any) -> Any:
+        """What follows gets a copy, since a ReLU may work in place."""
+        outputs.setdefault(module, output)
+        if len(outputs) == len(wanted):
+            raise _Reached
+        return output.clone() if isinstance(output, Tensor) else output
+
+    hooks = [module.register_forward_hook(keep) for module in wanted]
+    try:
+        run()
+    except _Reached:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for module, layer in wanted.items():
+        if module not in outputs:
+            raise UsageError(f"expected a layer that runs on pictures, found '{layer}', which does not")
+        output = outputs[module]
+        if not isinstance(output, Tensor) or output.ndim not in (2, 4) or len(output) != len(images):
+            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise UsageError(
+                f"expected a layer whose output is (pictures, channels, height, width) or (pictures, "
+                f"channels), found {found} at '{layer}'; choose another of `visiontasks inspect`"
+            )
+    return [outputs[find_layer(network, layer)[1]] for layer in layers]
 
 
 def receptive_field(network: nn.Module, layer: str, size: tuple[int, int]) -> LayerRow:

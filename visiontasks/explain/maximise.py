@@ -8,26 +8,30 @@ arXiv:1512.02017, sections 3.3 (total variation, with beta = 2) and 3.4 (jitter,
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from visiontasks.classes import ClassMap
-from visiontasks.errors import RunError
 from visiontasks.explain.features import features_at
+from visiontasks.explain.growing import (
+    Objective,
+    ascent,
+    batch_of,
+    grey_noise,
+    normaliser,
+    slope_of,
+    to_image,
+    to_pixels,
+)
 from visiontasks.explain.target import ask, parse_aim
 from visiontasks.explain.top_patches import check_unit
-from visiontasks.types import Batch, Image, ImageInfo, Task
+from visiontasks.types import Image, Task
 
-Objective = Callable[[Tensor], Tensor]  # pictures (1, 3, H, W), normalised float32 -> a scalar, to be large
-
-NOISE: Final = 0.05  # standard deviation of the first picture about mid grey, of the range
 BLUR_EVERY: Final = 4  # steps, as Yosinski et al.
 
 
@@ -67,7 +71,7 @@ def unit_objective(network: nn.Module, layer: str, unit: int) -> Objective:
     """
 
     def score(images: Tensor) -> Tensor:
-        features = features_at(network, layer, _batch(images))
+        features = features_at(network, layer, batch_of(images))
         check_unit(unit, features.shape[1])
         return features[0, unit].float().mean()
 
@@ -97,7 +101,7 @@ def target_objective(
     subject = ask(
         task,
         network,
-        _batch(torch.zeros(1, 3, *size, device=device)),
+        batch_of(torch.zeros(1, 3, *size, device=device)),
         parse_aim(target, classes),
         options,
         classes,
@@ -107,11 +111,6 @@ def target_objective(
         return subject.score(images)[0]
 
     return score
-
-
-def _batch(images: Tensor) -> Batch:
-    height, width = images.shape[2:]
-    return Batch(images, [ImageInfo("the noise", height, width, height, width)])
 
 
 def maximise(
@@ -142,33 +141,20 @@ def maximise(
     priors = priors or Priors()
     device = device or torch.device("cpu")
     rng = torch.Generator().manual_seed(seed)
-    shift, scale = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
-    noise = torch.randn((1, 3, *size), generator=rng)
-    pixels = (0.5 + NOISE * noise).clamp(0, 1).to(device)
+    normalise = normaliser(mean, std, device)
+    slope = slope_of(objective, normalise)
+    pixels = grey_noise(size, rng).to(device)
     scores = []
     for step, rate in enumerate(_rates(priors)):
-        down, right = torch.randint(-priors.jitter, priors.jitter + 1, (2,), generator=rng).tolist()
-        moved = pixels.roll((down, right), (2, 3)).requires_grad_()
-        score = objective((moved - shift) / scale)
-        (gradient,) = torch.autograd.grad(score, moved)
-        gradient = gradient.roll((-down, -right), (2, 3))
-        strength = gradient.square().mean().sqrt()
-        scores.append(float(score.detach()))
-        if not math.isfinite(scores[-1]) or not torch.isfinite(strength):
-            raise RunError(f"expected a finite score, found {scores[-1]} after {step} steps; lower the rate")
-        if strength == 0 and step == 0:
-            raise RunError(
-                "expected a score that depends on the picture, found a gradient of 0 at the noise; choose "
-                "another --seed, or a layer before its activation function (a convolution)"
-            )
-        ascent = gradient / strength.clamp(min=torch.finfo(strength.dtype).tiny)
-        pixels = (pixels + rate * (ascent - priors.variation * variation_gradient(pixels))).clamp(0, 1)
+        score, uphill = ascent(slope, pixels, (priors.jitter, priors.jitter), rng, step)
+        scores.append(score)
+        pixels = (pixels + rate * (uphill - priors.variation * variation_gradient(pixels))).clamp(0, 1)
         if priors.blur > 0 and (step + 1) % BLUR_EVERY == 0 and 4 * step < 3 * priors.steps:
             pixels = gaussian_blur(pixels, [2 * int(3 * priors.blur + 0.5) + 1] * 2, [priors.blur] * 2)
-    image = (255 * pixels[0]).round().to(torch.uint8)
+    image = to_image(pixels)
     with torch.no_grad():
-        final = float(objective((image[None].float() / 255 - shift) / scale))
-    return Maximised(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()), final, tuple(scores))
+        final = float(objective(normalise(to_pixels(image, device))))
+    return Maximised(image, final, tuple(scores))
 
 
 def _rates(priors: Priors) -> Iterator[float]:

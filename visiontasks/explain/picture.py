@@ -99,7 +99,7 @@ def explain_picture(image: Image, subject: Subject, method: Method) -> Explanati
     values, layer, gap = METHODS[name](subject, replace(method, name=name))
     info = subject.batch.infos[0]
     box = None
-    if subject.aim.detection is not None and subject.aim.where is not None:
+    if subject.aim.where is not None and subject.aim.where.ndim == 1:
         origin = np.array([info.pad_left, info.pad_top] * 2)
         factors = np.array([info.width / info.resized_width, info.height / info.resized_height] * 2)
         box = tuple(((subject.aim.where.cpu().numpy() - origin) * factors).tolist())

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from visiontasks.errors import number_of
 from visiontasks.explain.attack import Attack, Predict, attack_batch
 from visiontasks.io.files import write_atomic, write_csv, write_json
 from visiontasks.plots import plot_robustness
@@ -83,7 +84,7 @@ def write_robustness(folder: Path, found: Robustness, model: str) -> None:
     ]
     write_csv(folder / "robustness.csv", ["epsilon", *names], rows)
     steps = f", {attack.steps} steps" if attack.method == "pgd" else ""
-    title = f"{model}: {attack.method.upper()}{steps}, {found.images} pictures"
+    title = f"{model}: {attack.method.upper()}{steps}, {number_of(found.images, 'picture')}"
     write_atomic(folder / "robustness.png", plot_robustness(found.numbers, headline, title))
     content = {
         "model": model,

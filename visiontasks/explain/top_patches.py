@@ -62,6 +62,42 @@ class TopPatches:
     infos: dict[int, ImageInfo]
 
 
+class Strongest:
+    """Keeps, of each unit, the K pictures that excite it most, while batches come and go.
+
+    Args:
+        k: pictures a unit, at least 1; of equal ones those that come first.
+        field: of the layer: positions whose field is centred in padding then do not count.
+    """
+
+    def __init__(self, k: int, field: LayerRow | None = None) -> None:
+        self.k, self.field = k, field
+        self.kept: tuple[Tensor, Tensor, Tensor] | None = None  # scores, pictures, positions: (K, U) each
+        self.infos: dict[int, ImageInfo] = {}
+
+    def add(self, features: Tensor, batch: Batch) -> None:
+        """A layer's output, (B, U, h, w) or (B, U), for a batch whose `image_id` is the place in the data."""
+        features = features.float()
+        if self.field is not None and features.ndim == 4:
+            features = without_padding(features, batch, self.field)
+        scores, places = features.flatten(2).max(2) if features.ndim == 4 else (features, None)
+        width = features.shape[3] if features.ndim == 4 else 1
+        numbers = torch.tensor([int(info.image_id) for info in batch.infos], device=scores.device)
+        rows = torch.zeros_like(scores, dtype=torch.int64) if places is None else places
+        # a map's width differs from batch to batch where pictures do: row and column as one number
+        rows = (rows // width << 32) + rows % width
+        self.kept = _best((scores, numbers[:, None].expand_as(rows), rows), self.kept, self.k)
+        self.infos.update({int(info.image_id): info for info in batch.infos})
+        alive = set(self.kept[1].flatten().tolist())
+        self.infos = {number: info for number, info in self.infos.items() if number in alive}
+
+    def result(self) -> TopPatches:
+        """What was kept. Raises: DataError where there was no picture."""
+        if self.kept is None:
+            raise DataError("expected at least one picture to look at, found none; choose another split")
+        return _as_arrays(self.kept, self.infos, self.k)
+
+
 @torch.inference_mode()
 def find_top(
     network: nn.Module, layer: str, batches: Iterable[Batch], k: int, field: LayerRow | None = None
@@ -72,33 +108,15 @@ def find_top(
         network: in evaluation mode.
         layer: dotted name; its units are its channels.
         batches: on the network's device, normalised; `image_id` is the place in the data set (`Numbered`).
-        k: pictures a unit, at least 1; of equal ones those that come first.
-        field: of the layer: positions whose field is centred in padding then do not count.
+        k, field: see `Strongest`.
 
     Raises:
         UsageError: see `features_at`. DataError: there are no pictures.
     """
-    kept: tuple[Tensor, Tensor, Tensor] | None = None  # scores, pictures, places in the map: (K, U) each
-    infos: dict[int, ImageInfo] = {}
-    width = 1
+    strongest = Strongest(k, field)
     for batch in batches:
-        features = features_at(network, layer, batch).float()
-        if field is not None and features.ndim == 4:
-            features = _without_padding(features, batch, field)
-        scores, places = features.flatten(2).max(2) if features.ndim == 4 else (features, None)
-        width = features.shape[3] if features.ndim == 4 else 1
-        numbers = torch.tensor([int(info.image_id) for info in batch.infos], device=scores.device)
-        rows = torch.zeros_like(scores, dtype=torch.int64) if places is None else places
-        # a map's width differs from batch to batch where pictures do: row and column as one number
-        rows = (rows // width << 32) + rows % width
-        found = scores, numbers[:, None].expand_as(rows), rows
-        kept = _best(found, kept, k)
-        infos.update({int(info.image_id): info for info in batch.infos})
-        alive = set(kept[1].flatten().tolist())
-        infos = {number: info for number, info in infos.items() if number in alive}
-    if kept is None:
-        raise DataError("expected at least one picture to look at, found none; choose another split")
-    return _as_arrays(kept, infos, k)
+        strongest.add(features_at(network, layer, batch), batch)
+    return strongest.result()
 
 
 def _best(
@@ -113,7 +131,7 @@ def _best(
     return scores.gather(0, order), pictures.gather(0, order), places.gather(0, order)
 
 
-def _without_padding(features: Tensor, batch: Batch, field: LayerRow) -> Tensor:
+def without_padding(features: Tensor, batch: Batch, field: LayerRow) -> Tensor:
     """Features (B, C, h, w) with -inf where the centre of the field lies outside the picture."""
     if field.receptive_field is None or field.field_start is None or field.cumulative_stride is None:
         return features

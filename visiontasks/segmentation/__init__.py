@@ -12,6 +12,7 @@ from visiontasks.segmentation.data_tools import DATA_TOOLS
 from visiontasks.segmentation.datasets import LabelledMasks, open_source
 from visiontasks.segmentation.draw import draw, draw_example, plots
 from visiontasks.segmentation.metrics import SegmentationEvaluator, compare
+from visiontasks.segmentation.mistakes import SegmentationMistakes, cut
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
 from visiontasks.segmentation.outputs import OUTPUTS, describe, record
 from visiontasks.segmentation.types import Mask, SegmentationMap
@@ -87,4 +88,6 @@ TASK: Task[Mask, SegmentationMap] = Task(
     stitcher=_build_stitcher,
     data=DATA_TOOLS,
     targets=_targets,
+    build_mistakes=SegmentationMistakes,
+    cut=cut,
 )

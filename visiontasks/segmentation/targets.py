@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +31,8 @@ def settle_aim(
 
     Args:
         network: not looked at. raw: logits (B, K, H, W). options: not looked at.
-        infos: the first counts. aim: see `Aim`. classes: the K classes.
+        infos: the first counts. aim: see `Aim`; of a place all network pixels that show any of it.
+        classes: the K classes.
 
     Raises:
         UsageError: a detection, a point outside of the picture, a class that no pixel is predicted as.
@@ -47,6 +51,11 @@ def settle_aim(
         return Aim(chosen, point=aim.point, where=where)
     top, left = info.pad_top, info.pad_left
     shown = slice(top, top + info.resized_height), slice(left, left + info.resized_width)
+    if aim.place is not None:
+        size = (info.resized_width, info.resized_height)
+        share = cv2.resize(aim.place.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        where[shown] = torch.from_numpy(share > 0).to(where.device)
+        return replace(aim, where=where)
     counts = best[shown].flatten().bincount(minlength=raw.shape[1]).tolist()
     largest = max(range(len(counts)), key=lambda k: (counts[k] > 0, classes.names[k] != UNPAINTED, counts[k]))
     chosen = largest if aim.class_index is None else aim.class_index

@@ -386,7 +386,7 @@ def test_the_formats_are_those_of_the_config(tmp_path):
         open_source(config_of(tmp_path, "csv"), "train", Ledger())
 
 
-@pytest.mark.parametrize("data_format", ["yolo", "crops"])
+@pytest.mark.parametrize("data_format", ["yolo", "crops", "tiny-imagenet"])
 def test_a_folder_of_pictures_is_for_formats_that_want_one(tmp_path, data_format):
     with pytest.raises(ValueError, match=f"null with format {data_format}, whose splits say where"):
         config_of(tmp_path, data_format, images="pictures")

@@ -1,4 +1,7 @@
-"""Data sets for detection: one file a format, all of which become `LabelledBoxes`. Imports no torch."""
+"""Data sets for detection: one file a format, all of which become `LabelledBoxes`. Imports no torch.
+
+Of these, `ComposedScenes` are made where the config wants them.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from visiontasks.detection.datasets.joining import join_lists
 from visiontasks.detection.datasets.labelled_boxes import LabelledBoxes
 from visiontasks.detection.datasets.packing import BACKGROUND, Found, take_boxes, take_pictures
 from visiontasks.detection.datasets.repair import repair_boxes, warn_if_outside
+from visiontasks.detection.datasets.scenes import ComposedScenes
+from visiontasks.detection.datasets.tiny_imagenet import read_tiny_imagenet
 from visiontasks.detection.datasets.voc import read_voc
 from visiontasks.detection.datasets.yolo import read_yolo
 from visiontasks.errors import DataError, unknown_name
@@ -33,7 +38,7 @@ from visiontasks.splits import (
     rename_classes,
 )
 
-__all__ = ["FORMATS", "LabelledBoxes", "open_source"]
+__all__ = ["FORMATS", "ComposedScenes", "LabelledBoxes", "open_source"]
 
 Reader = Callable[[Path, str, DataConfig, Ledger], Found]
 
@@ -43,6 +48,7 @@ FORMATS: Final[dict[str, Reader]] = {  # (root, the split as the format names it
     "yolo": read_yolo,
     "csv": read_csv_boxes,
     "crops": read_crops,
+    "tiny-imagenet": read_tiny_imagenet,
 }
 
 _log = logging.getLogger(__name__)
@@ -50,7 +56,7 @@ _log = logging.getLogger(__name__)
 
 def open_source(
     config: DataConfig, split: str, ledger: Ledger, classes: ClassMap | None = None
-) -> LabelledBoxes:
+) -> LabelledBoxes | ComposedScenes:
     """Open a split of a data set; no picture is decoded yet.
 
     Training boxes without area or outside their picture are dropped, those partly outside are clipped, all
@@ -81,7 +87,7 @@ def open_source(
     found = _joined(found, wanted, where, ledger, complete=defines)
     warn_if_outside(found.annotations, where)
     annotations = repair_boxes(found, ledger) if split == "train" else found.annotations
-    return LabelledBoxes.open(
+    pictures = LabelledBoxes.open(
         root,
         wanted,
         annotations,
@@ -90,6 +96,9 @@ def open_source(
         format=config.format,
         where=found.where,
     )
+    if config.scenes is None or split == "test":
+        return pictures
+    return ComposedScenes.open(pictures, config.scenes, split, config.seed)
 
 
 def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Found:

@@ -35,14 +35,16 @@ class FastRcnn(nn.Module):
         self.config, self.loss_config = config, loss
         self.backbone = backbone
         self.pyramid = FeaturePyramid(backbone.channels, backbone.strides, config.pyramid)
-        self.head = RegionHead(self.pyramid.channels, self.pyramid.strides, num_classes, config.head)
+        deepest = backbone.channels[-1], backbone.strides[-1]
+        self.head = RegionHead(self.pyramid.channels, self.pyramid.strides, num_classes, config.head, deepest)
 
     def forward(self, batch: Batch) -> NamedRegions:
         """With targets also draws what the loss is of. Raises: UsageError for a batch without proposals."""
         truth = pack_truth(batch.targets) if len(batch.targets) else None
         regions, valid = pack_proposals(batch)
-        levels = self.pyramid(self.backbone(batch.images))
-        named: NamedRegions = self.head(levels, regions, valid, truth)
+        features = self.backbone(batch.images)
+        levels = self.pyramid(features)
+        named: NamedRegions = self.head(levels, regions, valid, truth, features[-1])
         return named
 
     def loss(self, raw: NamedRegions, batch: Batch) -> dict[str, Tensor]:

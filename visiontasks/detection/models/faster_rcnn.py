@@ -57,16 +57,18 @@ class FasterRcnn(nn.Module):
         self.anchor_sizes = level_sizes(config, self.pyramid.all_strides)
         anchors = len(self.anchor_sizes[0]) * len(config.anchors.ratios)
         self.rpn = RpnHead(self.pyramid.channels, anchors, config.proposals.depth)
-        self.head = RegionHead(self.pyramid.channels, self.pyramid.strides, num_classes, config.head)
+        deepest = backbone.channels[-1], backbone.strides[-1]
+        self.head = RegionHead(self.pyramid.channels, self.pyramid.strides, num_classes, config.head, deepest)
 
     def forward(self, batch: Batch) -> Found:
         """With targets also draws what the loss is of."""
         truth = pack_truth(batch.targets) if len(batch.targets) else None
-        levels = self.pyramid(self.backbone(batch.images))
+        features = self.backbone(batch.images)
+        levels = self.pyramid(features)
         scores, deltas = self.rpn(levels)
         anchors = self.place_anchors(levels, batch.images)
         regions, valid = self.propose(scores, deltas, anchors, batch.infos)
-        named = self.head(levels, regions, valid, truth)
+        named = self.head(levels, regions, valid, truth, features[-1])
         return Found(torch.cat(scores, dim=1), torch.cat(deltas, dim=1), torch.cat(anchors), named)
 
     def place_anchors(self, levels: Sequence[Tensor], images: Tensor) -> list[Tensor]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visiontasks.detection.models.fpn import convolution
 from visiontasks.detection.models.roi import align_regions
 from visiontasks.detection.models.sampling import Truth, fixed_draw, match, sample, take
 from visiontasks.detection.region_sections import HeadConfig
+
+SHORTCUT_POINTS: Final = 4  # samples along each side of a region that the shortcut averages
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +57,20 @@ class NamedRegions:
 class RegionHead(nn.Module):
     """Features of regions -> a score for each class and the background, and box deltas for each class.
 
-    Convolutions, fully connected layers, two linear outputs.
+    Convolutions, fully connected layers, two linear outputs; with a shortcut from the backbone's last level.
 
     channels, strides: of the pyramid's levels that regions are read from.
+    deepest: channels and stride of the backbone's last level, which the shortcut reads.
     """
 
-    def __init__(self, channels: int, strides: Sequence[int], num_classes: int, config: HeadConfig) -> None:
+    def __init__(
+        self,
+        channels: int,
+        strides: Sequence[int],
+        num_classes: int,
+        config: HeadConfig,
+        deepest: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.config, self.strides, self.num_classes = config, strides, num_classes
         self.convolutions = nn.Sequential(
@@ -79,9 +91,21 @@ class RegionHead(nn.Module):
         for layer, spread in ((self.classes, 0.01), (self.deltas, 0.001)):  # Girshick 2015, section 2.3
             nn.init.normal_(layer.weight, std=spread)
             nn.init.zeros_(layer.bias)
+        self.shortcut: nn.Linear | None = None
+        if config.shortcut:
+            assert deepest is not None
+            self.deepest_stride = deepest[1]
+            self.shortcut = nn.Linear(deepest[0], num_classes)
+            nn.init.zeros_(self.shortcut.weight)
+            nn.init.zeros_(self.shortcut.bias)
 
     def forward(
-        self, levels: Sequence[Tensor], regions: Tensor, valid: Tensor, truth: Truth | None
+        self,
+        levels: Sequence[Tensor],
+        regions: Tensor,
+        valid: Tensor,
+        truth: Truth | None,
+        deepest: Tensor | None = None,
     ) -> NamedRegions:
         """Look at regions.
 
@@ -89,6 +113,7 @@ class RegionHead(nn.Module):
             levels: (B, C, h_i, w_i) of the pyramid, finest first; those beyond `strides` are not read.
             regions: (B, R, 4) xyxy, px. valid: (B, R), False where there is none.
             truth: None to predict.
+            deepest: (B, C', h, w) the backbone's last level, for the shortcut.
         """
         samples = None
         if truth is not None:
@@ -97,8 +122,19 @@ class RegionHead(nn.Module):
         features = self.convolutions(align_regions(levels, self.strides, regions, self.config))
         vectors = self.layers(features.permute(0, 2, 3, 1).flatten(1))  # (B * R, pooled * pooled * C)
         logits = self.classes(vectors).float().view(*valid.shape, -1)
+        if self.shortcut is not None:
+            assert deepest is not None
+            logits = logits + F.pad(self.average(deepest, regions), (0, 1))  # of the background nothing
         deltas = self.deltas(vectors).float().view(*valid.shape, self.num_classes, 4)
         return NamedRegions(regions, valid, logits, deltas, samples)
+
+    def average(self, deepest: Tensor, regions: Tensor) -> Tensor:
+        """What the shortcut says: (B, R, K) float32."""
+        assert self.shortcut is not None
+        config = self.config.model_copy(update={"pooled": 1, "points": SHORTCUT_POINTS})
+        means = align_regions([deepest], (self.deepest_stride,), regions, config).flatten(1)  # (B * R, C')
+        scores: Tensor = self.shortcut(means).float().view(*regions.shape[:2], -1)
+        return scores
 
     def choose(self, regions: Tensor, valid: Tensor, truth: Truth) -> tuple[Tensor, Tensor, RegionSamples]:
         """Which regions to look at, and which of them the loss is of.

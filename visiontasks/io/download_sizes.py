@@ -1,0 +1,37 @@
+"""How large torchvision's default weights are, MiB as it states them: known without importing it."""
+
+from typing import Final
+
+DOWNLOAD_MB: Final = {
+    "alexnet": 233.1,
+    "convnext_small": 191.7,
+    "convnext_tiny": 109.1,
+    "efficientnet_b0": 20.5,
+    "efficientnet_b1": 30.1,
+    "efficientnet_b2": 35.2,
+    "efficientnet_b3": 47.2,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": 74.2,
+    "fasterrcnn_mobilenet_v3_large_fpn": 74.2,
+    "fasterrcnn_resnet50_fpn": 159.7,
+    "fasterrcnn_resnet50_fpn_v2": 167.1,
+    "googlenet": 49.7,
+    "mobilenet_v3_large": 21.1,
+    "mobilenet_v3_small": 9.8,
+    "regnet_x_400mf": 21.3,
+    "regnet_x_800mf": 27.9,
+    "regnet_y_400mf": 16.8,
+    "regnet_y_800mf": 24.8,
+    "resnet101": 170.5,
+    "resnet152": 230.5,
+    "resnet18": 44.7,
+    "resnet34": 83.3,
+    "resnet50": 97.8,
+    "vgg11": 506.8,
+    "vgg11_bn": 506.9,
+    "vgg13": 507.5,
+    "vgg13_bn": 507.6,
+    "vgg16": 527.8,
+    "vgg16_bn": 527.9,
+    "vgg19": 548.1,
+    "vgg19_bn": 548.1,
+}

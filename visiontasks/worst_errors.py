@@ -1,0 +1,149 @@
+"""Joins a model and a data set to `visiontasks.explain.worst`; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visiontasks.errors import Interrupted
+from visiontasks.explaining import pictures_of, predictor_of
+from visiontasks.ledger import Ledger
+from visiontasks.model import Model, data_section
+from visiontasks.types import Aim, Mistakes, Sample, Source
+
+if TYPE_CHECKING:
+    from visiontasks.engine.log import Report
+    from visiontasks.engine.signals import Stop
+    from visiontasks.explain.picture import Explanation, Method
+    from visiontasks.explain.worst import Row, Worst
+
+
+def worst(
+    model: Model[Any],
+    n: int = 12,
+    split: str = "test",
+    *,
+    method: Method | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    max_images: int | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    max_skip: float = 0.01,
+    strict: bool = False,
+    report: Report | None = None,
+) -> Worst:
+    """The errors on a data set that cost a model's metric most, each with maps of what it looked at.
+
+    Args:
+        model: a loaded model. n: how many errors.
+        split: train, val or test.
+        method: of the maps; None = as for `Model.explain`, but at a layer that is fine enough for the place.
+        data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
+        out: folder for worst.png and worst.json; None = write nothing.
+        max_images: so many pictures, always the same ones; None = all.
+        batch_size, workers, max_skip, strict, report: as `api.measure`.
+
+    Raises:
+        UsageError, DataError, RunError, Interrupted: with what to do.
+    """
+    from visiontasks.engine.faults import run_faults
+    from visiontasks.engine.log import Report
+    from visiontasks.engine.results import make_result_folder
+    from visiontasks.engine.signals import stop_signals
+    from visiontasks.explain.picture import Method
+    from visiontasks.explain.robustness import choose_pictures
+    from visiontasks.explain.top_patches import Numbered
+    from visiontasks.explain.worst import Worst, write_worst
+
+    if out is not None:
+        make_result_folder(Path(out))
+    opened, task, report = model.opened, model.task, report or Report(speaks=False)
+    source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
+    places = choose_pictures(len(source), max_images, 0)
+    setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
+    report.line(f"{model.name} on {split}: {len(places)} of {len(source)} pictures, {setting.device}")
+    mistakes, predict = task.build_mistakes(opened.classes, n), predictor_of(opened.network, setting)
+    with stop_signals() as stop, run_faults("lower --batch-size"):
+        batches = pictures_of(
+            model,
+            Numbered(source),
+            "worst errors",
+            stop,
+            report,
+            batch_size=batch_size,
+            workers=workers,
+            places=places,
+        )
+        for batch, truths in batches:
+            mistakes.update(predict(batch), truths, batch.infos)
+        source.ledger.check_skips(len(places), max_skip)
+        rows = _show(model, source, mistakes, method or Method(), stop, report)
+    for line in source.ledger.summary():
+        report.line(line)
+    skipped = [
+        {"file": entry.file, "reason": entry.reason}
+        for entry in source.ledger.entries
+        if entry.action == "skipped"
+    ]
+    result = Worst(mistakes.unit, mistakes.meaning, len(places) - len(skipped), rows, skipped)
+    if out is not None:
+        write_worst(Path(out), result, {"task": task.name, "model": model.name, "split": split})
+    return result
+
+
+def _show(
+    model: Model[Any],
+    source: Source[Any],
+    mistakes: Mistakes[Any, Any],
+    method: Method,
+    stop: Stop,
+    report: Report,
+) -> list[Row]:
+    """The worst errors, each drawn and explained; their pictures are read again. Raises: Interrupted."""
+    from visiontasks.explain.worst import show_mistake
+
+    found, rows = mistakes.worst(), []
+    with report.progress("explaining", len(found)) as meter:
+        for mistake in found:
+            if stop.signum:
+                raise Interrupted(stop.signum, "explaining stopped")
+            place = int(mistake.image_id)
+            sample = source[place]
+            explain = _explainer(model, sample, method)
+            rows.append(
+                show_mistake(
+                    model.task, mistake, source.files[place], sample, model.classes, mistakes.unit, explain
+                )
+            )
+            meter.advance(1)
+    return rows
+
+
+def _explainer(model: Model[Any], sample: Sample[Any], method: Method) -> Callable[[Aim], Explanation]:
+    """Maps of one place on a picture, at the model's operating point.
+
+    method: its layer, where it is None, is the one that fits the place.
+    """
+    from visiontasks.explain.picture import explain_picture
+    from visiontasks.explain.target import ask
+    from visiontasks.explain.worst import fitting_layer
+
+    opened, task, setting = model.opened, model.task, model.opened.setting
+    transform = task.build_transform(opened.input, None, opened.classes, None)
+    example = transform(replace(sample, target=None), np.random.default_rng(0), None)
+    batch = setting.device.load(task.collate([example]), setting.mean, setting.std)
+    layer = method.layer
+
+    def explain(aim: Aim) -> Explanation:
+        nonlocal layer
+        subject = ask(task, opened.network, batch, aim, setting.options, opened.classes)
+        if layer is None and subject.aim.where is not None:
+            layer = fitting_layer(subject)
+        return explain_picture(sample.image, subject, replace(method, layer=layer))
+
+    return explain

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from visiontasks.config_files import flatten, override, parse_config, read_config, to_yaml
 from visiontasks.dissecting import dissect
 from visiontasks.dreaming import dream, stylize
-from visiontasks.errors import ConfigError, DataError, UsageError
+from visiontasks.errors import ConfigError, DataError, UsageError, number_of
 from visiontasks.explaining import attack, maximise, robustness, top_patches
 from visiontasks.io.documents import parse_yaml
 from visiontasks.io.files import read_yaml
@@ -256,7 +256,7 @@ def measure(
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
     section = data_section(model, data, map_class or {})
     source = task.open_source(section, split, Ledger(strict), opened.classes)
-    report.line(f"{model.name} on {split}: {len(source)} pictures, {opened.setting.device}")
+    report.line(f"{model.name} on {split}: {number_of(len(source), 'picture')}, {opened.setting.device}")
     setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
     with stop_signals() as stop, run_faults("lower --batch-size"):
         measured = run_evaluation(

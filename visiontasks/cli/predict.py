@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from visiontasks.cli.share import Share
-from visiontasks.errors import ImageError, Interrupted, UsageError
+from visiontasks.errors import ImageError, Interrupted, UsageError, number_of
 
 if TYPE_CHECKING:
     from visiontasks.engine.results import ResultFolder
@@ -141,10 +141,11 @@ def run_prediction(
         ]
     path = results.close()
     if stop.signum:
-        raise Interrupted(stop.signum, f"{path} holds the {len(results.records)} pictures so far")
+        done = number_of(len(results.records), "picture")
+        raise Interrupted(stop.signum, f"{path} holds the {done} so far")
     if as_json and (pictures or not videos):
         click.echo(json.dumps(results.content()))
-    counted = f"{len(results.records)} pictures" if pictures or not videos else ""
+    counted = number_of(len(results.records), "picture") if pictures or not videos else ""
     counted += f"{', ' if counted else ''}{sum(frames)} frames" if videos else ""
     skipped = f", skipped {len(results.skipped)}" if results.skipped else ""
     click.echo(f"{counted}{skipped} in {time.perf_counter() - began:.1f} s; {path}", err=True)

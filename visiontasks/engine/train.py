@@ -38,7 +38,7 @@ from visiontasks.engine.model_files import (
 from visiontasks.engine.results import write_measurements
 from visiontasks.engine.run import Plan
 from visiontasks.engine.signals import Stop, stop_signals
-from visiontasks.errors import UsageError
+from visiontasks.errors import UsageError, number_of
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
 from visiontasks.io.weights import save_weights
@@ -200,7 +200,7 @@ def _overview(task: Task[Any, Any], config: Any, plan: Plan, network: nn.Module)
     frozen = f" ({trained / 1e6:.2f} M trained)" if trained < parameters else ""
     val = f", {len(plan.val)} to validate" if plan.val is not None else ", no validation"
     return (
-        f"{task.name}: {len(plan.train)} pictures{val}, {len(plan.train.classes)} classes; "
+        f"{task.name}: {number_of(len(plan.train), 'picture')}{val}, {len(plan.train.classes)} classes; "
         f"{config.model.backbone}, {parameters / 1e6:.2f} M parameters{frozen}; {plan.setting.device}"
         f"{f', {plan.group.world} processes' if plan.group.world > 1 else ''}; {plan.folder.path}"
     )

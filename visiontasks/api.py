@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontasks.config_files import flatten, override, parse_config, read_config, to_yaml
-from visiontasks.dissecting import dissect
-from visiontasks.dreaming import dream, stylize
 from visiontasks.errors import ConfigError, DataError, UsageError, number_of
-from visiontasks.explaining import attack, maximise, robustness, top_patches
+from visiontasks.explaining.attack import attack, robustness
+from visiontasks.explaining.dissect import dissect
+from visiontasks.explaining.dream import dream, stylize
+from visiontasks.explaining.units import maximise, top_patches
+from visiontasks.explaining.worst import worst
 from visiontasks.io.documents import parse_yaml
 from visiontasks.io.files import read_yaml
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section, load
 from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Task
-from visiontasks.worst_errors import worst
 
 if TYPE_CHECKING:  # importing this module leaves torch alone: `evaluate` on files needs none
     from visiontasks.data.check import CheckReport

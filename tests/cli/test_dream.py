@@ -120,7 +120,7 @@ def test_the_size_is_that_of_the_longer_side(call, run, pictures):
 def test_a_signal_saves_the_picture_so_far(call, run, pictures, monkeypatch):
     """The third step sends the signal that Ctrl-C sends; the preview of the first step is there by then."""
     content, style = pictures
-    monkeypatch.setattr("visiontasks.dreaming.PREVIEW_SECONDS", -1.0)
+    monkeypatch.setattr("visiontasks.explaining.dream.PREVIEW_SECONDS", -1.0)
     seen = []
     from visiontasks.explain import growing
     from visiontasks.explain import style as painting

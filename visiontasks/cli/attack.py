@@ -132,7 +132,7 @@ def _attack_pictures(
     from visiontasks.engine.results import free_stem
     from visiontasks.explain.attacked_pictures import write_attacked
     from visiontasks.explain.robustness import describe_attack
-    from visiontasks.explaining import victim_of
+    from visiontasks.explaining.attack import victim_of
     from visiontasks.io.files import write_json
 
     stems: set[str] = set()

@@ -11,7 +11,7 @@ import click
 from visiontasks.errors import Interrupted
 
 if TYPE_CHECKING:
-    from visiontasks.dreaming import Grown
+    from visiontasks.explaining.dream import Grown
 
 PREVIEW = "preview.png"  # in the folder of the results, until they are there
 

@@ -1,4 +1,4 @@
-"""Joins a model to the pictures that `visiontasks.explain` grows: dream and stylize; imports no torch."""
+"""Joins a model to the pictures that `visiontasks.explain` grows: dream and stylize."""
 
 from __future__ import annotations
 

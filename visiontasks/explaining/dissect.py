@@ -1,4 +1,4 @@
-"""Joins a model and a segmentation's data to `visiontasks.explain.dissect`; imports no torch."""
+"""Joins a model and a segmentation's data to `visiontasks.explain.dissect`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visiontasks.errors import UsageError, number_of
-from visiontasks.explaining import account, pictures_of
+from visiontasks.explaining.pictures import account, pictures_of
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section
 from visiontasks.tasks import load_task

@@ -1,4 +1,4 @@
-"""Joins a model and a data set to `visiontasks.explain.worst`; imports no torch."""
+"""Joins a model and a data set to `visiontasks.explain.worst`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visiontasks.errors import Interrupted
-from visiontasks.explaining import pictures_of, predictor_of
+from visiontasks.explaining.pictures import pictures_of, predictor_of
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section
 from visiontasks.types import Aim, Mistakes, Sample, Source

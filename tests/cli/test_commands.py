@@ -239,7 +239,6 @@ INPUT_FAULTS = [
         2,
         "'cuda:7' does not exist on this machine",
     ),
-    (("classify", "picture.png"), 2, "say which with -w"),
     (("evaluate", "RUN", "--data", "nowhere.yaml"), 3, "nowhere.yaml"),
     (("evaluate",), 2, "expected WEIGHTS or RUN"),
     (("evaluate", "--task", "classify", "--truth", "t.csv"), 2, "--predictions"),

@@ -36,6 +36,17 @@ def test_a_path_an_array_and_a_pillow_picture_give_the_same(run, tmp_path):
     assert results[0].sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_a_pillow_picture_is_turned_upright_as_its_file_is(run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    picture, exif = Image.fromarray(pixels), Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    picture.save(tmp_path / "turned.png", exif=exif)
+    model = vt.load(run, precision="fp32")
+    with Image.open(tmp_path / "turned.png") as opened:
+        assert np.array_equal(model(opened).probabilities, model(tmp_path / "turned.png").probabilities)
+    assert not np.array_equal(model(picture).probabilities, model(tmp_path / "turned.png").probabilities)
+
+
 def test_predict_streams_in_order_whatever_the_batch_size(run):
     model = vt.load(run, precision="fp32")
     folder = run.parent / "shapes" / "test"

@@ -77,6 +77,11 @@ def test_row_23_scalars_are_read_by_the_type_of_their_field():
     assert config.data.shuffle is False
 
 
+def test_the_stages_of_progressive_resizing_rise():
+    (fault,) = faults("name: a\ntrain: {resolutions: [[26, 96], [12, 64]]}\n")
+    assert "with rising epochs" in str(fault)
+
+
 @pytest.mark.parametrize("null", ["", "~", "null", "Null", "NULL"])
 def test_null_is_none_where_none_is_allowed_and_only_there(null):
     config = read(f"name: a\ntrain: {{monitor: {null}, workers: {null}}}\ndata: {{root: {null}}}\n")
@@ -204,7 +209,9 @@ def test_flatten_is_undone_by_override():
     lr=st.floats(1e-12, 1e6),
     names=st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)),
     monitor=st.none() | st.sampled_from(["top1", "yes", "1e3", "a: b", "# x", "é\n"]),
-    resolutions=st.lists(st.tuples(st.floats(0, 100), st.integers(1, 500)), max_size=3),
+    resolutions=st.lists(
+        st.tuples(st.floats(0, 100), st.integers(1, 500)), max_size=3, unique_by=lambda stage: stage[0]
+    ).map(sorted),
 )
 def test_to_yaml_reads_back_to_the_same_config(tmp_path_factory, epochs, lr, names, monitor, resolutions):
     config = Config(

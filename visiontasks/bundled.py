@@ -29,6 +29,7 @@ ALTERNATIVES: Final = {  # task -> what there is where the default knows too lit
 }
 MOST_MB: Final = 15.0  # of one bundled file; 1 MB = 10^6 bytes
 MOST_MB_TOGETHER: Final = 45.0
+MOST_LOST: Final = 0.002  # of the headline figure, by rounding to fp16
 MAX_CARD_BYTES: Final = 1 << 20
 SPLITS: Final = ("test", "val")  # whose figure comes first
 TO_DO: Final = "TO DO"  # what a card must say and only a person can
@@ -158,8 +159,14 @@ def _faults_of(name: str, file: Path) -> list[str]:
     card = read_bytes(card_file, max_bytes=MAX_CARD_BYTES, what="a card", error=WeightsError).decode()
     wanted = [f"# {name}\n", notes.data_name, notes.licence, notes.recipe, notes.command]
     wanted += [f"\n## {section}\n" for section in SECTIONS]
+    name_of = load_task(record.task).headline
     for figures in notes.measured.values():
         wanted += figure_rows(figures.metrics)
+        full, half = figures.full_precision, figures.metrics.get(name_of)
+        if full is not None and half is not None and full - half > MOST_LOST:
+            faults.append(
+                f"{name}: expected at most {MOST_LOST} lost by fp16, found {name_of} {full:.4f} -> {half:.4f}"
+            )
     faults += [
         f"{card_file.name}: expected '{text.strip()}', not found" for text in wanted if text not in card
     ]

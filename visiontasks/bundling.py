@@ -23,6 +23,7 @@ from visiontasks.bundled import (
     number_text,
 )
 from visiontasks.config_files import flatten, parse_config
+from visiontasks.engine.checkpoint import RunFolder, read_metrics
 from visiontasks.errors import UsageError
 from visiontasks.io.files import read_document
 from visiontasks.io.weights import BUNDLED, SUFFIX, ModelRecord, load_weights, resolve_weights, save_weights
@@ -45,6 +46,7 @@ OF_THE_MACHINE: Final = (  # keys of a config in which a run may differ from its
     "train.checkpoint_minutes",
     "train.max_skip",
 )
+STARTS: Final = ("data.lists", "model.weights")  # of them: may be at another path, but not in one alone
 WIDTH: Final = 110  # of a card's lines of text
 
 
@@ -96,6 +98,9 @@ def bundle(
     """
     tensors, record = load_weights(Path(str(resolve_weights(str(run)))))
     config = matching_recipe(record.provenance["config"], about.recipe)
+    epochs = len(read_metrics(RunFolder(run)))
+    if epochs < config["train"]["epochs"]:
+        report.line(f"{run}: {epochs} of {config['train']['epochs']} epochs are trained; say so in the card")
     trained = load(run, device=device, precision=precision)
     splits = unseen_splits(trained)
     if not splits:
@@ -149,7 +154,8 @@ def matching_recipe(config: Mapping[str, Any], recipe: str) -> dict[str, Any]:
     different = [
         f"{key}: recipe {theirs.get(key)!r}, run {ours.get(key)!r}"
         for key in dict.fromkeys((*theirs, *ours))
-        if key not in OF_THE_MACHINE and ours.get(key) != theirs.get(key)
+        if ours.get(key) != theirs.get(key)
+        and (key not in OF_THE_MACHINE or (key in STARTS and None in (ours.get(key), theirs.get(key))))
     ]
     if different:
         raise UsageError(f"expected a run of {recipe}, found another; {'; '.join(different)}")
@@ -231,8 +237,6 @@ def _measure(
 
 def _minutes(run: Path) -> float:
     """The sum over a run's epochs, validation included; what an interruption lost is not in it."""
-    from visiontasks.engine.checkpoint import RunFolder, read_metrics
-
     return sum(float(row["seconds"]) for row in read_metrics(RunFolder(run))) / 60
 
 

@@ -6,6 +6,7 @@ This module imports no torch: the command line's help is made from it.
 
 from __future__ import annotations
 
+import itertools
 import types
 import typing
 from collections import Counter
@@ -104,7 +105,7 @@ class TrainConfig(Section):
     monitor: str | None = Field(
         None, description="metric that picks the best epoch; null = the task's headline"
     )
-    resolutions: tuple[tuple[float, Positive], ...] = Field(
+    resolutions: tuple[tuple[float, Side], ...] = Field(
         (),
         description="progressive resizing: [[until_epoch, size], ...]; after the last the input's own size",
     )
@@ -117,6 +118,13 @@ class TrainConfig(Section):
     )
     checkpoint_minutes: float = Field(5.0, gt=0, description="minutes between saves of the run's state")
     max_skip: Fraction = Field(0.01, description="largest share of pictures that may be unusable")
+
+    @field_validator("resolutions")
+    @classmethod
+    def _check_resolutions(cls, value: tuple[tuple[float, int], ...]) -> tuple[tuple[float, int], ...]:
+        if any(after[0] <= before[0] for before, after in itertools.pairwise(value)):
+            raise ValueError("[[until_epoch, size], ...] with rising epochs")
+        return value
 
 
 Channels = tuple[float, float, float]  # red, green, blue

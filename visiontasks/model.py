@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 
 from visiontasks.classes import ClassMap
 from visiontasks.config_files import parse_config, section_model
@@ -161,11 +162,11 @@ class Model(Generic[P]):
 
 
 def as_image(image: Any, max_pixels: int = MAX_PIXELS) -> Image:
-    """A path, array or Pillow picture as (H, W, 3) uint8 RGB. Raises: ImageError."""
+    """A path, array or Pillow picture as (H, W, 3) uint8 RGB, upright. Raises: ImageError."""
     if isinstance(image, str | Path):
         return read_image(Path(image), max_pixels=max_pixels)
     if isinstance(image, PIL.Image.Image):
-        image = np.asarray(image.convert("RGB"))
+        image = np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ImageError(
@@ -203,7 +204,7 @@ def load(
     tensors, record = read_model(str(name), wanted)
     found = load_task(record.task)
     if task is not None and found.name != wanted.name:
-        if wanted.convert is None:
+        if wanted.convert is None or found.name != "classification":
             raise UsageError(
                 f"expected a model to {wanted.verb}, found one to {found.verb} ({name}); "
                 f"use visiontasks {found.verb}"

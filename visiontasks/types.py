@@ -246,6 +246,8 @@ class Targets(Protocol):
         and place are filled in. Raises: UsageError where the picture has no such thing.
     target_score(network, raw, infos, aim): (B,) float32, differentiable: the logit that a settled aim asks
         for, of each picture.
+    anywhere(size): the `Aim.place` to look for a class on a picture of `size` (height, width) that is yet to
+        show it; None where a class has no place.
     """
 
     def settle_aim(
@@ -258,6 +260,7 @@ class Targets(Protocol):
         classes: ClassMap,
     ) -> Aim: ...
     def target_score(self, network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -> Tensor: ...
+    def anywhere(self, size: tuple[int, int]) -> NDArray[Any] | None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

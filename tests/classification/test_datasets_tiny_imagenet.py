@@ -1,5 +1,6 @@
 import pytest
 
+from tests.contracts.tiny_imagenet import VAL, WNIDS, WORDS, write_tiny_imagenet
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import DataConfig
 from visiontasks.classification.datasets import open_source
@@ -9,25 +10,10 @@ from visiontasks.ledger import Ledger
 
 from .test_datasets import add_pictures, ids_of
 
-WNIDS = ("n02124075", "n02012849", "n03126707")
-WORDS = "n00001740\tentity\nn02012849\tcrane\nn02124075\tEgyptian cat, Felis catus\nn03126707\tcrane, hoist\n"
-VAL = "val_0.JPEG\tn03126707\t0\t32\t44\t62\nval_1.JPEG\tn02124075\t52\t55\t57\t59\n"
-
 
 @pytest.fixture
 def root(tmp_path):
-    """Tiny ImageNet's layout with three classes, given out of order."""
-    (tmp_path / "wnids.txt").write_text("\n".join(WNIDS) + "\n")
-    (tmp_path / "words.txt").write_text(WORDS)
-    for wnid in WNIDS:
-        folder = tmp_path / "train" / wnid
-        add_pictures(folder / "images", 2, suffix=".JPEG")
-        (folder / f"{wnid}_boxes.txt").write_text("x_0.JPEG\t0\t10\t63\t58\n")
-    add_pictures(tmp_path / "val" / "images", 2, suffix=".JPEG")
-    for i in range(2):
-        (tmp_path / "val/images" / f"{i:03}.JPEG").rename(tmp_path / "val/images" / f"val_{i}.JPEG")
-    (tmp_path / "val/val_annotations.txt").write_text(VAL)
-    return tmp_path
+    return write_tiny_imagenet(tmp_path)
 
 
 def open_split(root, split, strict=False, **values):
@@ -39,9 +25,9 @@ def test_training_pictures(root):
     source = open_split(root, "train", strict=True)
     assert source.classes.names == ("crane (n02012849)", "Egyptian cat", "crane (n03126707)")
     assert source.classes.file_ids == ("n02012849", "n02124075", "n03126707")
-    assert ids_of(source)[2] == "train/n02124075/images/000.JPEG"
+    assert ids_of(source)[2] == "train/n02124075/images/n02124075_0.JPEG"
     assert source.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert source[5].image.shape == (4, 6, 3)
+    assert source[5].image.shape == (64, 64, 3)
 
 
 def test_validation_pictures_have_the_same_indices(root):

@@ -9,24 +9,15 @@ import pytest
 import torch
 import yaml
 
+from tests.contracts.drawn import QUICK, draw
 from visiontasks import api
-from visiontasks.data.shapes import draw_shapes
 from visiontasks.errors import UsageError
 from visiontasks.explain.attack import Attack
 from visiontasks.io.images import read_image
 from visiontasks.ops.pictures import resize
 from visiontasks.tasks import TASKS
 
-BACKBONE = {"backbone": "small", "options": {"stem": 4, "widths": [4, 8, 8]}}
-MODELS = {  # a small network of each task
-    "classification": BACKBONE,
-    "detection": {**BACKBONE, "pyramid": {"channels": 8}, "head": {"widths": [16]}},
-    "segmentation": {**BACKBONE, "widths": [8, 4]},
-}
-QUICK = {
-    **{"train.epochs": 5, "train.batch_size": 4, "train.optimizer.lr": 0.01},
-    **{"train.workers": 0, "train.precision": "fp32"},
-}
+LONGER = {**QUICK, "train.epochs": 5, "train.batch_size": 4, "train.optimizer.lr": 0.01}
 STRENGTHS = Attack(epsilons=(0, 2, 8))
 
 
@@ -34,10 +25,8 @@ STRENGTHS = Attack(epsilons=(0, 2, 8))
 def run(request, tmp_path_factory):
     """The last weights of a few epochs on drawn shapes."""
     root = tmp_path_factory.mktemp(request.param)
-    path = draw_shapes(root / "shapes", request.param, 24, 0, size=(48, 64)).config
-    values = {**yaml.safe_load(path.read_text()), "model": MODELS[request.param]}
-    path.write_text(yaml.safe_dump(values))
-    return api.train(path, QUICK, out=root / "run", no_check=True) / "weights" / "last.safetensors"
+    path = draw(root / "shapes", request.param, 24)
+    return api.train(path, LONGER, out=root / "run", no_check=True) / "weights" / "last.safetensors"
 
 
 @pytest.fixture

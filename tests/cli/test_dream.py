@@ -7,23 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
+from tests.contracts.drawn import QUICK, draw
 from visiontasks import api
 from visiontasks.cli.stylize import parse_layers
-from visiontasks.data.shapes import draw_shapes
 from visiontasks.errors import UsageError
 from visiontasks.explain import dream as room
 from visiontasks.io.images import encode, read_image
 from visiontasks.tasks import TASKS
-
-BACKBONE = {"backbone": "small", "options": {"stem": 4, "widths": [4, 8, 8]}}
-MODELS = {
-    "classification": BACKBONE,
-    "detection": {**BACKBONE, "pyramid": {"channels": 8}, "head": {"widths": [16]}},
-    "segmentation": {**BACKBONE, "widths": [8, 4]},
-}
-QUICK = {"train.epochs": 1, "train.batch_size": 4, "train.workers": 0, "train.precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +23,7 @@ def runs(tmp_path_factory):
     found = {}
     for task in TASKS:
         root = tmp_path_factory.mktemp(task)
-        path = draw_shapes(root / "shapes", task, 18, 0, size=(48, 64)).config
-        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "model": MODELS[task]}))
+        path = draw(root / "shapes", task, 18)
         found[task] = api.train(path, QUICK, out=root / "run", no_check=True)
     return found
 
@@ -189,3 +179,9 @@ def test_layers_with_weights():
     assert parse_layers(("layer1", "layer2=0.5")) == {"layer1": 1.0, "layer2": 0.5}
     with pytest.raises(UsageError, match="'layer1' twice"):
         parse_layers(("layer1", "layer1=2"))
+
+
+def test_the_input_is_never_in_the_folder_of_the_results(call, run, pictures):
+    for arguments in (("dream", pictures[0]), ("stylize", *pictures)):
+        code, _, stderr = call(*arguments, "-w", run, "-o", pictures[0].parent)
+        assert code == 2 and "holds an input" in stderr

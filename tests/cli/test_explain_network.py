@@ -206,7 +206,7 @@ def test_units(text, units):
     assert parse_units(text) == units
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "1,,2", "1-2-3"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "1,,2", "1-2-3", "5-3"])
 def test_units_that_are_none(text):
     with pytest.raises(UsageError, match="numbers and ranges"):
         parse_units(text)

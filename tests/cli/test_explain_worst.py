@@ -9,28 +9,19 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.contracts.drawn import QUICK, draw
 from visiontasks import api
-from visiontasks.data.shapes import draw_shapes
 from visiontasks.errors import Interrupted
 from visiontasks.explain.picture import Method
 from visiontasks.io.images import read_image
 from visiontasks.tasks import TASKS
-
-BACKBONE = {"backbone": "small", "options": {"stem": 4, "widths": [4, 8, 8]}}
-MODELS = {  # a small network of each task
-    "classification": BACKBONE,
-    "detection": {**BACKBONE, "pyramid": {"channels": 8}, "head": {"widths": [16]}},
-    "segmentation": {**BACKBONE, "widths": [8, 4]},
-}
-QUICK = {"train.epochs": 1, "train.batch_size": 6, "train.workers": 0, "train.precision": "fp32"}
 
 
 @pytest.fixture(scope="module", params=list(TASKS))
 def run(request, tmp_path_factory):
     """A network that has seen drawn shapes for an epoch: it makes errors."""
     root = tmp_path_factory.mktemp(request.param)
-    path = draw_shapes(root / "shapes", request.param, 24, 0, size=(48, 64)).config
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "model": MODELS[request.param]}))
+    path = draw(root / "shapes", request.param, 24)
     return api.train(path, QUICK, out=root / "run", no_check=True) / "weights" / "last.safetensors"
 
 

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 
+from tests.contracts.drawn import QUICK, draw
 from visiontasks import api
 from visiontasks.cli import visiontasks
 from visiontasks.config_files import section_model
-from visiontasks.data.shapes import draw_shapes
 from visiontasks.engine.device import choose_device
 from visiontasks.engine.model_files import OpenModel, setting_of
 from visiontasks.errors import UsageError
+from visiontasks.explain.maximise import Priors
 from visiontasks.explain.picture import Method
 from visiontasks.io.images import read_image
 from visiontasks.ledger import Ledger
@@ -24,22 +24,11 @@ from visiontasks.model import Model
 from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Aim, Batch, Sample
 
-BACKBONE = {"backbone": "small", "options": {"stem": 4, "widths": [4, 8, 8]}}
-MODELS = {  # a small network of each task
-    "classification": BACKBONE,
-    "detection": {**BACKBONE, "pyramid": {"channels": 8}, "head": {"widths": [16]}},
-    "segmentation": {**BACKBONE, "widths": [8, 4]},
-}
-QUICK = {"train.epochs": 1, "train.batch_size": 6, "train.workers": 0, "train.precision": "fp32"}
-
 
 @pytest.fixture(scope="module", params=list(TASKS))
 def drawn(request, tmp_path_factory):
     """(task, its config for drawn shapes, the config's file)."""
-    root = tmp_path_factory.mktemp(request.param) / "shapes"
-    path = draw_shapes(root, request.param, 18, 0, size=(48, 64)).config
-    values = {**yaml.safe_load(path.read_text()), "model": MODELS[request.param]}
-    path.write_text(yaml.safe_dump(values))
+    path = draw(tmp_path_factory.mktemp(request.param) / "shapes", request.param, 18)
     task, config = api.load_config(path, QUICK)
     return task, config, path
 
@@ -244,6 +233,13 @@ def test_a_prediction_is_explained_in_original_pixels(drawn, method):
     drawing = found.draw()
     assert drawing.shape[1] % 50 == 0 and drawing.dtype == np.uint8
     assert found.target.partition(" #")[0] in source.classes.names
+
+
+def test_a_picture_is_grown_for_any_class(run):
+    model = api.load(run, precision="fp32")
+    found = api.maximise(model, target=model.classes.names[-1], priors=Priors(steps=12))
+    assert found.image.shape[:2] == tuple(model.opened.input.size)
+    assert found.score > found.scores[0]
 
 
 def test_one_tile_that_shows_everything_predicts_the_same(drawn, run, tmp_path):

@@ -18,7 +18,9 @@ from visiontasks.types import Batch, ImageInfo
 SMALL = {"stem": 4, "widths": [4, 6], "padded": False}
 
 
-def classifier(classes, *, head="linear", backbone="small", options=SMALL, size=(32, 32), **input):
+def classifier(
+    classes, *, head="linear", backbone="small", options=SMALL, size=(32, 32), temperature=1.0, **input
+):
     """A record, its tensors, and the classifier itself."""
     body = build_backbone(backbone, **options)
     if head == "linear":
@@ -37,7 +39,7 @@ def classifier(classes, *, head="linear", backbone="small", options=SMALL, size=
         },
         input={"size": size, "mean": (0.5, 0.5, 0.4), "std": (0.2, 0.2, 0.3), "resize": "stretch", **input},
         classes=classes,
-        options={"temperature": 1.0},
+        options={"temperature": temperature},
         provenance={"metrics": {"top1": 0.9}},
     )
     network = nn.ModuleDict({"backbone": body, "head": top}).eval()
@@ -65,6 +67,14 @@ def test_scores_of_a_window_are_the_classifiers(head, backbone, options):
         found = rebuilt(detector, converted)(Batch(images[:, None], [info] * 3))
         torch.testing.assert_close(found.logits[:, 0], network(images), rtol=1e-4, atol=1e-5)
     assert found.offsets is None
+
+
+def test_the_temperature_is_part_of_the_scores():
+    record, tensors, _ = classifier(("cat", "dog"), temperature=0.5)
+    sharp, _ = convert(record, tensors)
+    plain, _ = convert(record.model_copy(update={"options": {}}), tensors)
+    for name in ("scores.weight", "scores.bias"):
+        torch.testing.assert_close(sharp[name], 2 * plain[name])
 
 
 def test_a_background_class_becomes_the_background():

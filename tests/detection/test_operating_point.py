@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visiontasks.detection.metrics.results import pack_results
-from visiontasks.detection.operating_point import LEAST_BOXES, choose_operating_point, mean_f1
+from visiontasks.detection.operating_point import LEAST_BOXES, LEAST_EMPTY, choose_operating_point, mean_f1
 from visiontasks.detection.types import Boxes, Detections
 
 
@@ -90,7 +90,7 @@ def test_mean_f1_equals_a_count_by_hand_at_every_score(seed):
 
 
 def test_the_confidence_keeps_what_is_best_and_nothing_else():
-    predictions, truths = _scene(5, pictures=120)
+    predictions, truths = _scene(5, pictures=75)  # too few without objects to count
     chosen = choose_operating_point(predictions, truths)
     confidence = chosen.options["confidence"]
     levels = np.unique(np.concatenate([p.scores for p in predictions]))
@@ -98,7 +98,14 @@ def test_the_confidence_keeps_what_is_best_and_nothing_else():
     above = levels[levels > confidence].min()  # decode keeps scores above it
     assert _brute_force(predictions, truths, above, 4) == pytest.approx(max(values), abs=1e-12)
     usual = _brute_force(predictions, truths, 0.5 + 1e-9, 4)
-    assert str(chosen) == f"confidence {confidence:.3g} (mean F1 {max(values):.3f}, from 0.5 on {usual:.3f})"
+    gain = f"mean F1 {max(values):.3f}, from 0.5 on {usual:.3f}"
+    pairs = zip(predictions, truths, strict=True)
+    empty = [max(found.scores, default=0.0) for found, truth in pairs if not len(truth)]
+    assert 5 < len(empty) < LEAST_EMPTY
+    shown = sum(score > confidence for score in empty)
+    assert str(chosen) == (
+        f"confidence {confidence:.3g} ({gain}; boxes on {shown} of {len(empty)} pictures without objects)"
+    )
 
 
 def test_a_case_by_hand():
@@ -129,3 +136,25 @@ def test_few_boxes_or_nothing_found_choose_nothing():
     assert choose_operating_point([], []) is None
     difficult = _truth([box], [0], difficult=[0])
     assert choose_operating_point([found] * LEAST_BOXES, [difficult] * LEAST_BOXES) is None
+
+
+def test_few_pictures_without_objects_may_show_any():
+    """20 have false boxes at 0.01, 0.02 ... 0.2; two may show one, so the third score is the limit."""
+    box = [0, 0, 10, 10]
+    truths = [_truth([box], [0])] * LEAST_BOXES + [_truth([], [])] * LEAST_EMPTY
+    found = [_found([box], [0], [0.15 + 0.001 * i]) for i in range(LEAST_BOXES)]
+    empty = [_found([box], [0], [0.01 * (1 + i)]) for i in range(LEAST_EMPTY)]
+    chosen = choose_operating_point(found + empty, truths)
+    assert chosen.options == {"confidence": pytest.approx((0.18 + 0.181) / 2)}  # the next hit is at 0.181
+    assert chosen.gain.endswith("boxes on 2 of 20 pictures without objects")
+    fewer = choose_operating_point(found + empty[1:], truths[:-1])
+    assert fewer.options["confidence"] < 0.15
+
+
+def test_where_all_is_false_nothing_is_shown():
+    box, other = [0, 0, 10, 10], [50, 50, 60, 60]
+    truths = [_truth([box], [0])] * LEAST_BOXES + [_truth([], [])] * LEAST_EMPTY
+    for label in (0, 1):  # of a class with boxes, or without
+        found = [_found([other], [0], [0.3])] * LEAST_BOXES + [_found([box], [label], [0.9])] * LEAST_EMPTY
+        chosen = choose_operating_point(found, truths)
+        assert chosen.options["confidence"] >= 0.9  # decode shows what is above it

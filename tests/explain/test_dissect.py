@@ -17,6 +17,7 @@ from visiontasks.explain.dissect import (
     detectors,
     dissect,
     draw_concepts,
+    is_active,
     network_mask,
     unit_table,
 )
@@ -170,6 +171,20 @@ def test_padding_counts_neither_for_thresholds_nor_for_concepts():
     assert found.thresholds[0] == -27  # 8 of 32 values are larger: -3 to -24
     assert found.present.tolist() == [2, 30, 0] and found.active[0] == 8 == found.both[0].sum()
     assert np.isnan(found.iou[0, 2]) or found.iou[0, 2] == 0
+
+
+def test_a_network_that_pads_its_picture_is_compared_where_it_looked():
+    """6 x 8 px are padded to 8 x 8: of the 2 x 2 positions the lower ones begin at row 4."""
+    features = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
+    active = is_active(features, torch.tensor([0.5]), (6, 8), (4.0, 4.0))[0]
+    assert active.shape == (6, 8) and active.all(dim=1).tolist() == [False] * 4 + [True] * 2
+
+
+def test_masks_without_a_label_are_refused():
+    network = Wrapped(nn.Conv2d(3, 1, 1)).eval()
+    batch = Batch(torch.zeros(1, 3, 4, 4), [ImageInfo(0, 4, 4, 4, 4)])
+    with pytest.raises(DataError, match="labelled pixels"):
+        dissect(network, "0", lambda: [(batch, [np.full((4, 4), 255, np.uint8)])], CONCEPTS)
 
 
 def test_a_mask_goes_the_way_of_its_picture():

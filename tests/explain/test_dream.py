@@ -5,34 +5,16 @@ import pytest
 import torch
 from torch import nn
 
+from tests.explain.tiny import TwoLevels, noise, same
 from visiontasks.backbones import build_backbone
 from visiontasks.errors import DataError, UsageError
 from visiontasks.explain.dream import RATE, Dreaming, dream, dream_slope, mean_square, octave_sizes
 from visiontasks.explain.features import features_of_picture, level_layers
 
 
-class Network(nn.Module):
-    def __init__(self, **options):
-        super().__init__()
-        torch.manual_seed(0)
-        self.backbone = build_backbone("small", stem=4, widths=[4, 6], **options)
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, batch):
-        return self.head(self.backbone(batch.images)[-1].mean((2, 3)))
-
-
 @pytest.fixture(scope="module")
 def network():
-    return Network().eval()
-
-
-def picture(size, seed=0):
-    return torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(seed))
-
-
-def same(pixels):
-    return pixels
+    return TwoLevels().eval()
 
 
 def test_the_mean_of_squares_by_hand():
@@ -47,7 +29,7 @@ def test_the_mean_of_squares_by_hand():
 @pytest.mark.parametrize(("layer", "unit"), [("stages.0", None), ("stages.1", 3), ("head", 2)])
 def test_the_gradient_is_the_activations_sent_back(network, layer, unit):
     """The lecture: the deltas of the layer are its activations (times 2 / their number, here)."""
-    pixels = picture((16, 20)).requires_grad_()
+    pixels = noise((16, 20)).requires_grad_()
     levels = network.backbone(pixels)
     outputs = {"stages.0": levels[0], "stages.1": levels[1], "head": network.head(levels[1].mean((2, 3)))}
     features = outputs[layer] if unit is None else outputs[layer][:, unit]
@@ -59,7 +41,7 @@ def test_the_gradient_is_the_activations_sent_back(network, layer, unit):
 
 
 def test_tiles_are_seen_one_by_one(network):
-    pixels = picture((20, 40))
+    pixels = noise((20, 40))
     score, gradient = dream_slope(network, "stages.0", None, same, tile=20)(pixels)
     left, right = (dream_slope(network, "stages.0", None, same)(part) for part in pixels.chunk(2, 3))
     assert score == pytest.approx((left[0] + right[0]) / 2)
@@ -90,18 +72,18 @@ def test_a_step_by_the_formula(network):
 
 
 def test_the_layer_answers_more(network):
-    pixels = picture((32, 40))
+    pixels = noise((32, 40))
     for layer, unit in (("stages.0", None), ("stages.1", 2)):
         slope = dream_slope(network, layer, unit, same)
         moments = list(dream(slope, pixels, Dreaming(steps=8, octaves=3), least=8))
         assert len(moments) == 24 and moments[0].pixels().shape == pixels.shape
         before, after = slope(pixels)[0], slope(moments[-1].pixels())[0]
-        noise = RATE * 8 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1))
-        assert after > 1.5 * before and after > slope((pixels + noise).clamp(0, 1))[0]
+        moved = RATE * 8 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1))
+        assert after > 1.5 * before and after > slope((pixels + moved).clamp(0, 1))[0]
 
 
 def test_what_an_octave_added_goes_on_in_the_next(network):
-    pixels = picture((32, 32))
+    pixels = noise((32, 32))
     slope = dream_slope(network, "stages.1", None, same)
     moments = [moment.pixels() for moment in dream(slope, pixels, Dreaming(steps=4, octaves=2), least=8)]
     coarse = moments[3] - pixels
@@ -111,7 +93,7 @@ def test_what_an_octave_added_goes_on_in_the_next(network):
 
 def test_the_seed_decides(network):
     slope = dream_slope(network, "stages.1", None, same)
-    moments = [list(dream(slope, picture((20, 24)), Dreaming(3, 2, seed))) for seed in (3, 3, 4)]
+    moments = [list(dream(slope, noise((20, 24)), Dreaming(3, 2, seed))) for seed in (3, 3, 4)]
     results = [found[-1].pixels() for found in moments]
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
@@ -120,9 +102,9 @@ def test_what_cannot_be_dreamed_is_refused(network):
     with pytest.raises(UsageError, match="at least 1 step and 1 octave, found 0 steps"):
         Dreaming(steps=0)
     with pytest.raises(UsageError, match=r"unknown layer 'stages.7'"):
-        dream_slope(network, "stages.7", None, same)(picture((16, 16)))
+        dream_slope(network, "stages.7", None, same)(noise((16, 16)))
     with pytest.raises(DataError, match="at least 4x4 pixels"):
-        dream_slope(network, "stages.1", None, same)(picture((2, 9)))
+        dream_slope(network, "stages.1", None, same)(noise((2, 9)))
 
 
 @pytest.mark.parametrize("name", ["small", "alexnet", "vgg11", "resnet18", "regnet_x_400mf", "googlenet"])

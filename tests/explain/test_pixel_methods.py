@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.explain.tiny import asked, info_of, tiny_classifier
+from visiontasks.errors import UsageError
 from visiontasks.explain.gradients import integrated_gradients, pixel_gradient, saliency
 from visiontasks.explain.occlusion import occlusion
 from visiontasks.explain.picture import METHODS, Method, explain_picture
@@ -115,3 +116,9 @@ def test_a_map_of_a_cropped_picture_lies_where_the_crop_was():
     values = explain_picture(np.zeros((24, 12, 3), np.uint8), found, Method("saliency")).values
     assert values.shape == (24, 12)
     assert np.all(values[:4] == 0) and np.all(values[20:] == 0) and values[6:18].max() > 0
+
+
+@pytest.mark.parametrize("values", [{"name": "gradcam"}, {"steps": 0}, {"stride": 0}])
+def test_a_method_that_there_is_not(values):
+    with pytest.raises(UsageError, match=r"did you mean 'grad-cam'|at least 1, found 0"):
+        Method(**values)

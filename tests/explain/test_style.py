@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from visiontasks.backbones import build_backbone
+from tests.explain.tiny import TwoLevels, noise, same
 from visiontasks.errors import RunError, UsageError
 from visiontasks.explain.style import (
     Styling,
@@ -24,28 +23,9 @@ OTHER = torch.tensor([[[0.0, 2.0]], [[1.0, 1.0]]])
 STYLES = {"stages.0": 1.0, "stages.1": 3.0}
 
 
-class Network(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.backbone = build_backbone("small", stem=4, widths=[4, 6])
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, batch):
-        return self.head(self.backbone(batch.images)[-1].mean((2, 3)))
-
-
 @pytest.fixture(scope="module")
 def network():
-    return Network().eval()
-
-
-def same(pixels):
-    return pixels
-
-
-def picture(size, seed, low=0.0, high=1.0):
-    return low + (high - low) * torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(seed))
+    return TwoLevels().eval()
 
 
 def test_the_errors_by_hand():
@@ -99,7 +79,7 @@ def test_the_total_variation_by_hand():
 
 
 def test_the_total_is_the_weighted_sum_of_the_formulas(network):
-    content, style, image = picture((24, 20), 0), picture((16, 32), 1), picture((24, 20), 2)
+    content, style, image = noise((24, 20), 0), noise((16, 32), 1), noise((24, 20), 2)
     how = Styling("stages.1", STYLES, style_weight=5.0, variation=0.5)
     goal = set_goal(network, same, content, style, how)
     with torch.no_grad():
@@ -129,7 +109,7 @@ def test_the_total_is_the_weighted_sum_of_the_formulas(network):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("start", ["content", "noise"])
 def test_the_error_falls(network, optimizer, start):
-    content, style = picture((24, 24), 0), picture((20, 28), 1)
+    content, style = noise((24, 24), 0), noise((20, 28), 1)
     how = Styling("stages.0", STYLES, optimizer=optimizer, steps=40, start=start)
     goal = set_goal(network, same, content, style, how)
     moments = list(stylize(goal, content, how))
@@ -140,15 +120,15 @@ def test_the_error_falls(network, optimizer, start):
 
 
 def test_content_alone_is_found_again(network):
-    content = picture((16, 16), 0, 0.3, 0.7)
+    content = noise((16, 16), 0, 0.3, 0.7)
     how = Styling("stages.0", STYLES, style_weight=0.0, steps=150, start="noise")
-    goal = set_goal(network, same, content, picture((16, 16), 1), how)
+    goal = set_goal(network, same, content, noise((16, 16), 1), how)
     errors = [moment.values["content"] for moment in stylize(goal, content, how)]
     assert errors[-1] < 0.01 * errors[0]
 
 
 def test_variation_makes_it_smoother(network):
-    content = picture((24, 24), 0)
+    content = noise((24, 24), 0)
     rough, smooth = (
         list(_run(network, content, Styling("stages.0", STYLES, variation=weight, steps=30)))[-1].pixels()
         for weight in (0.0, 10.0)
@@ -157,11 +137,11 @@ def test_variation_makes_it_smoother(network):
 
 
 def _run(network, content, how):
-    return stylize(set_goal(network, same, content, picture((24, 24), 1), how), content, how)
+    return stylize(set_goal(network, same, content, noise((24, 24), 1), how), content, how)
 
 
 def test_the_seed_decides(network):
-    content = picture((20, 24), 0)
+    content = noise((20, 24), 0)
     first, again, other = (
         list(_run(network, content, Styling("stages.0", STYLES, steps=5, start="noise", seed=seed)))[
             -1
@@ -172,7 +152,7 @@ def test_the_seed_decides(network):
 
 
 def test_a_picture_in_its_own_style_stays(network):
-    content = picture((24, 24), 1)
+    content = noise((24, 24), 1)
     moments = list(_run(network, content, Styling("stages.0", STYLES, variation=0.0, steps=3)))
     assert moments[-1].values["total"] == pytest.approx(0, abs=1e-5)
     torch.testing.assert_close(moments[-1].pixels(), content, atol=1e-3, rtol=0)
@@ -195,7 +175,7 @@ def test_values_that_there_are_not_are_refused(changes, message):
 
 
 def test_layers_that_do_not_fit_are_refused(network):
-    content = picture((16, 16), 0)
+    content = noise((16, 16), 0)
     for how, message in (
         (Styling("stages.5", STYLES), "unknown layer 'stages.5'"),
         (Styling("stages.0", {"head": 1.0}), r"layers with positions.*'head' with \(1, 3\)"),
@@ -205,8 +185,8 @@ def test_layers_that_do_not_fit_are_refused(network):
 
 
 def test_an_error_that_is_not_finite_ends_it(network):
-    content = picture((16, 16), 0)
+    content = noise((16, 16), 0)
     how = Styling("stages.0", STYLES, steps=3)
-    goal = set_goal(network, same, content, picture((16, 16), 1), how)
+    goal = set_goal(network, same, content, noise((16, 16), 1), how)
     with pytest.raises(RunError, match="a finite error, found nan after 0 steps; take --optimizer adam"):
         list(stylize(goal, content * float("nan"), how))

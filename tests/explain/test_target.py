@@ -110,6 +110,8 @@ def test_a_detection_is_asked_for_by_its_number():
     assert (settle(Aim()).class_index, settle(Aim()).where.tolist()) == (1, [7, 4, 23, 20])
     assert settle(Aim(detection=1)).where.tolist() == [43, 8, 63, 32]
     assert settle(Aim(1, 1)).where.tolist() == [3, 0, 11, 8]
+    third = settle(Aim(detection=2))
+    assert (third.class_index, third.detection) == (1, 1)  # the second of its class, as it is asked for
     with pytest.raises(UsageError, match=r"at least 2 detections of 'cat' on a\.png, found 1 above .* 0\.5"):
         settle(Aim(0, 1))
     with pytest.raises(UsageError, match=r"at least 4 detections on a\.png, found 3"):

@@ -78,6 +78,7 @@ class Stages(nn.Module):
         (torch.tensor([5.0, 5, 36, 36]), "1"),
         (torch.tensor([5.0, 5, 15, 15]), "0"),
         (torch.tensor([5.0, 5, 6, 6]), "0"),  # finer there is none
+        (torch.tensor([5.0, 5, -6, 6]), "0"),  # labelled with a negative width
         (torch.ones(64, 64) > 0, "3"),
         (torch.eye(64) > 0, "0"),
     ],

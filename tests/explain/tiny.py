@@ -1,7 +1,9 @@
-"""A small classifier of pictures for the tests of explanations, and one that looks at a single place."""
+"""Small networks and pictures for the tests of explanations."""
 
+import torch
 from torch import nn
 
+from visiontasks.backbones import build_backbone
 from visiontasks.classes import ClassMap
 from visiontasks.classification import TASK
 from visiontasks.classification.models.classifier import Classifier
@@ -48,3 +50,25 @@ def info_of(images, **changes):
 def asked(network, images, aim=Aim(1), info=None) -> Subject:  # noqa: B008
     batch = Batch(images, [info or info_of(images)])
     return ask(TASK, network, batch, aim, {"temperature": 1.0}, CLASSES)
+
+
+class TwoLevels(nn.Module):
+    """Our smallest backbone with two levels, `stages.0` and `stages.1`, and a classifier on the second."""
+
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = build_backbone("small", stem=4, widths=[4, 6], **options)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, batch):
+        return self.head(self.backbone(batch.images)[-1].mean((2, 3)))
+
+
+def noise(size, seed=0, low=0.0, high=1.0):
+    """(1, 3, *size) float32, uniform in [low, high)."""
+    return low + (high - low) * torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(seed))
+
+
+def same(pixels):
+    return pixels

@@ -164,7 +164,7 @@ def test_cache_folder_by_environment(tmp_path, monkeypatch):
 
 
 def test_torchvision_names_are_looked_up_without_the_network():
-    found = resolve_weights("torchvision:resnet18", "classification")
+    found = resolve_weights("torchvision:resnet18")
     assert found == torchvision_weights("torchvision:resnet18")
     assert (found.model, found.sha_prefix) == ("resnet18", "f37072fd")
     assert found.url.startswith("https://") and found.url.endswith("resnet18-f37072fd.pth")

@@ -343,32 +343,23 @@ def test_resolve_bundled_names_paths_and_runs(places):
     for which in ("last", "best"):  # the best wins once it is there
         file = Path(f"runs/x/weights/{which}.safetensors")
         file.write_bytes(b"")
-        assert resolve_weights("runs/x", "classification") == file
+        assert resolve_weights("runs/x") == file
     Path("plain").write_bytes(b"")
     assert resolve_weights("plain") == Path("plain")
 
 
 @pytest.mark.parametrize(
-    ("name", "task", "message"),
+    ("name", "message"),
     [
-        (
-            "tiny20",
-            None,
-            "unknown model 'tiny20'; did you mean 'tiny200'?.*choices: .*objects200, tiny200, torch",
-        ),
-        (
-            "tiny20",
-            "detection",
-            "unknown model 'tiny20'; .*choices: a run's folder, a weights file, coco, objects200, t",
-        ),
-        ("runs", None, r"^runs: expected a run's folder, found no weights/best\.safetensors in it$"),
-        ("runs/y", None, "^expected a weights file or a run's folder, found nothing at 'runs/y'$"),
-        ("x.safetensors", None, r"found nothing at 'x\.safetensors'$"),
+        ("tiny20", "unknown model 'tiny20'; did you mean 'tiny200'?.*choices: .*objects200, tiny200, torch"),
+        ("runs", r"^runs: expected a run's folder, found no weights/best\.safetensors in it$"),
+        ("runs/y", "^expected a weights file or a run's folder, found nothing at 'runs/y'$"),
+        ("x.safetensors", r"found nothing at 'x\.safetensors'$"),
     ],
 )
-def test_resolve_unknown_names(places, name, task, message):
+def test_resolve_unknown_names(places, name, message):
     with pytest.raises(UsageError, match=message):
-        resolve_weights(name, task)
+        resolve_weights(name)
 
 
 def test_every_bundled_model_has_a_record():

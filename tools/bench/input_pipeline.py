@@ -35,7 +35,7 @@ def main():
         loaded = checked(loader, source)
         batch = next(loaded).batches[0]  # starts the workers
         began, images = time.perf_counter(), 0
-        for _ in range(options.batches):
+        for _ in range(min(options.batches, len(batches) - 1)):
             images += next(loaded).images
         print(f"pipeline alone, {workers} workers: {images / (time.perf_counter() - began):7.0f} img/s")
     device = choose_device()

@@ -101,6 +101,7 @@ def recipe_of(data, start):
         "train.transfer": start,
         "train.optimizer.backbone_lr": BACKBONE_LR[start],
         "train.ema": 0.0,
+        "train.resolutions": [],
     }
     if data == "bccd":
         return DETECTION, settings

@@ -39,3 +39,7 @@ def target_score(network: Any, raw: Tensor, infos: Sequence[ImageInfo], aim: Aim
     """(B,) float32: the logit of the class. raw: logits (B, K)."""
     assert aim.class_index is not None
     return raw[:, aim.class_index].float()
+
+
+def anywhere(size: tuple[int, int]) -> None:
+    """A class has no place. size: (height, width)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiontasks.cli.share import Share
+from visiontasks.cli.options import Share, device_option, json_option, precision_option
 from visiontasks.errors import ImageError, UsageError, number_of
 from visiontasks.tasks import load_task
 
@@ -48,9 +48,9 @@ EPSILONS = "0,1,2,4,8"
 @click.option("--max-skip", type=Share(0, 1), help="Largest share of unreadable pictures. [default: 0.01]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Results. [default: runs/attack/NNN]")
 @click.option("--task", help="classify, detect or segment, where torchvision's network could do several.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
+@device_option
+@precision_option
+@json_option
 def command(
     images: tuple[str, ...],
     weights: str | None,

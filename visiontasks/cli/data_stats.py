@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from visiontasks.cli.data_input import data_options, open_named, split_option, tell_faults
+from visiontasks.cli.options import json_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +31,7 @@ ROWS: Final = 12  # of a task's tables
     type=click.Path(path_type=Path),
     help="Folder of stats.json and stats.png. [default: runs/data/NNN]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+@json_option
 def stats(
     data: str,
     task: str | None,

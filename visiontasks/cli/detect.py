@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
+from visiontasks.cli.options import Share
 from visiontasks.cli.predict import prediction_options, run_prediction, tile_options
-from visiontasks.cli.share import Share
 
 METHODS: Final = ("faster-rcnn", "fast-rcnn", "sliding-window")
 MOST_IN_TILES: Final = 10_000  # objects on a picture that is looked at in tiles, unless --max-det says else

@@ -9,6 +9,8 @@ import sys
 
 import click
 
+from visiontasks.cli.options import json_option
+
 OPTIONAL = {"timm": "backbones timm/NAME", "tensorboard": "training curves in TensorBoard"}
 OPENCV = (
     "opencv-python",
@@ -19,7 +21,7 @@ OPENCV = (
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on stdout.")
+@json_option
 def command(as_json: bool) -> None:
     """Versions, device and precision, and what is missing. Exit code 1 when something needs attention."""
     facts, problems = diagnose()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from visiontasks.cli.options import LARGEST_SIDE, SEED, device_option, json_option, max_pixels_option
+
 
 @click.command("dream")
 @click.argument("image", type=click.Path(path_type=Path))
@@ -28,16 +30,14 @@ import click
 @click.option(
     "--size",
     metavar="PX",
-    type=click.IntRange(1),
+    type=click.IntRange(1, LARGEST_SIDE),
     help="Longer side of the result. [default: the picture's, at most 512]",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the moves before each step."
-)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the moves before each step.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Results. [default: runs/dream/NNN]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--max-pixels", default=100_000_000, show_default=True, help="A larger picture is refused.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@device_option
+@max_pixels_option
+@json_option
 def command(
     image: Path,
     weights: str | None,
@@ -70,7 +70,7 @@ def command(
 
     pixels = read_image(image, max_pixels=max_pixels)
     model = api.load(weights or default_model("classification"), device=device, precision="fp32")
-    folder = result_folder("dream", out)
+    folder = result_folder("dream", out, [image])
     began = time.perf_counter()
     grown = api.dream(
         model,

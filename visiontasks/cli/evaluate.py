@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from visiontasks.classes import parse_class_mapping
-from visiontasks.cli.share import Share
+from visiontasks.cli.options import Share, device_option, json_option, precision_option
 from visiontasks.errors import UsageError
 from visiontasks.tasks import TASKS
 
@@ -62,8 +62,8 @@ FLAG_TASKS = {"ignore": "segment", "max_detections": "detect"}  # flags that one
 @click.option(
     "--workers", type=click.IntRange(0), help="Processes that read pictures. [default: by the machine]"
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
+@device_option
+@precision_option
 @click.option(
     "--max-skip",
     default=0.01,
@@ -72,7 +72,7 @@ FLAG_TASKS = {"ignore": "segment", "max_detections": "detect"}  # flags that one
     help="Largest share of unreadable pictures.",
 )
 @click.option("--strict", is_flag=True, help="Stop at what would be skipped or repaired.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON on stdout.")
+@json_option
 def command(
     model: str | None,
     task: str | None,

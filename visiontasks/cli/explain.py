@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,7 @@ from visiontasks.cli.explain_network import METHODS as NETWORK_METHODS
 from visiontasks.cli.explain_network import OPTIONS_OF as METHODS_OF
 from visiontasks.cli.explain_network import network_options, run_network_method
 from visiontasks.cli.explain_worst import refuse_without_worst, run_worst, worst_options
-from visiontasks.cli.share import Share
+from visiontasks.cli.options import Share, device_option, json_option, max_pixels_option
 from visiontasks.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,9 +67,9 @@ OPTIONS_OF: Final = {  # option -> the methods that have it
     "--conf", "confidence", type=Share(0, 1), help="Least score of a detection. [default: the model's]"
 )
 @click.option("-o", "--out", type=click.Path(), help="Folder of the results. [default: runs/explain/NNN]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--max-pixels", default=100_000_000, show_default=True, help="A larger picture is refused.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@device_option
+@max_pixels_option
+@json_option
 def command(
     image: str | None,
     weights: str | None,
@@ -132,6 +131,7 @@ def command(
     _check_method(chosen, options)
     from visiontasks import api
     from visiontasks.cli.predict import default_model
+    from visiontasks.engine.faults import run_faults
     from visiontasks.engine.results import make_result_folder, next_free_folder
     from visiontasks.explain.picture import Method
 
@@ -150,9 +150,10 @@ def command(
     if folder.resolve() == Path(image).resolve().parent:
         raise UsageError(f"the results' folder {folder} holds the input; choose another with -o")
     make_result_folder(folder)
-    record = _write(explanation, folder, image, model.name)
+    with run_faults("take a smaller picture"):
+        record = _write(explanation, folder, image, model.name)
     if as_json:
-        click.echo(json.dumps(record))
+        click.echo((folder / "explanation.json").read_text(encoding="utf-8"), nl=False)
     more = "" if explanation.gap is None else f", sum off by {explanation.gap:.1%}"
     more += f", layer {explanation.layer}" if explanation.layer else ""
     click.echo(

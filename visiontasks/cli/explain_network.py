@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from visiontasks.cli.share import Share
+from visiontasks.cli.options import SEED, Share
 from visiontasks.errors import UsageError, number_of
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def network_options(command: F) -> F:
         ),
         click.option("--unit", type=click.IntRange(0), help="Of maximise: a channel of --layer."),
         click.option("--size", metavar="HxW", help="Of maximise: the picture's. [default: the model's own]"),
-        click.option("--seed", type=int, help="Of maximise: of the noise it begins with. [default: 0]"),
+        click.option("--seed", type=SEED, help="Of maximise: of the noise it begins with. [default: 0]"),
     ]
     for option in reversed(options):
         command = option(command)
@@ -116,7 +115,7 @@ def run_network_method(
     record = {"model": model.name, "method": method, **found}
     write_json(folder / "explanation.json", record)
     if as_json:
-        click.echo(json.dumps(record))
+        click.echo((folder / "explanation.json").read_text(encoding="utf-8"), nl=False)
     click.echo(f"{line}; {folder}", err=as_json)
 
 
@@ -214,7 +213,7 @@ def parse_units(text: str) -> list[int]:
     units: dict[int, None] = {}
     for part in text.split(","):
         found = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", part)
-        if found is None:
+        if found is None or int(found[2] or found[1]) < int(found[1]):
             raise UsageError(f"expected --units as numbers and ranges, for instance 0-63,80, found '{text}'")
         units.update(dict.fromkeys(range(int(found[1]), int(found[2] or found[1]) + 1)))
     return list(units)
@@ -272,7 +271,7 @@ def _maximise(
     wanted = None if size is None else parse_size(size)
     found = api.maximise(model, size=wanted, priors=priors, **how)
     _write_picture(folder / "maximise.png", found.image)
-    what = how.get("target") or f"unit {how['unit']} of {how['layer']}"
+    what = f"unit {how['unit']} of {how['layer']}" if "unit" in how else how.get("target") or "the surest"
     record = {**how, "score": found.score, "scores": list(found.scores), "picture": "maximise.png"}
     return record, f"{what}: from {found.scores[0]:.3g} on noise to {found.score:.3g} in {priors.steps} steps"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from visiontasks.cli.explain_network import METHODS as NETWORK_METHODS
-from visiontasks.cli.share import Share
+from visiontasks.cli.options import Share
 from visiontasks.errors import UsageError, number_of
 
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiontasks.errors import Interrupted
+from visiontasks.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from visiontasks.explaining.dream import Grown
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 PREVIEW = "preview.png"  # in the folder of the results, until they are there
 
 
-def result_folder(verb: str, out: Path | None) -> Path:
-    """OUT, or the next free runs/<verb>/NNN; made. Raises: UsageError where it holds other files."""
+def result_folder(verb: str, out: Path | None, inputs: Sequence[Path]) -> Path:
+    """OUT, or the next free runs/<verb>/NNN; made. Raises: UsageError where inputs or other files lie."""
     from visiontasks.engine.results import make_result_folder, next_free_folder
 
     folder = out or next_free_folder(Path("runs") / verb)
+    if folder.resolve() in (path.resolve().parent for path in inputs):
+        raise UsageError(f"the results' folder {folder} holds an input; choose another with -o")
     make_result_folder(folder)
     return folder
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from visiontasks.cli.options import json_option
 from visiontasks.errors import UsageError
 
 
@@ -19,7 +20,7 @@ from visiontasks.errors import UsageError
 @click.option(
     "--all", "all_layers", is_flag=True, help="List every layer; else those with weights, and pools."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+@json_option
 def command(network: str, size: str | None, all_layers: bool, as_json: bool) -> None:
     """Layer table: output size, kernel, stride, parameters, receptive field, multiply-adds.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from visiontasks.cli.options import json_option
 from visiontasks.tasks import load_task
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("models")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+@json_option
 def command(as_json: bool) -> None:
     """Bundled models with their measured figures, backbones, and official weights that can be downloaded."""
     from visiontasks import backbones
@@ -44,6 +45,7 @@ def command(as_json: bool) -> None:
         return
     if bundled:
         _show_table(bundled)
+        click.echo(f"Cards, with figures by class and limits: {next(iter(files.values())).parent}/NAME.md")
     else:
         click.echo("Bundled models: none in this version; train one.")
     click.echo(f"Backbones (model.backbone, visiontasks inspect NAME):\n  {', '.join(backbones.names())}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from visiontasks.cli.share import Share
+from visiontasks.cli.options import Share, device_option, json_option, precision_option
 from visiontasks.errors import ImageError, Interrupted, UsageError, number_of
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def prediction_options(*, formats: Sequence[str]) -> Callable[[F], F]:
         click.option(
             "--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Pictures a step."
         ),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
-        click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16."),
+        device_option,
+        precision_option,
         click.option(
             "--max-pixels", default=100_000_000, show_default=True, help="Larger pictures are skipped."
         ),
         click.option("--strict", is_flag=True, help="Stop at the first picture that cannot be read."),
-        click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout."),
+        json_option,
     ]
 
     return _decorator(options)
@@ -125,7 +125,7 @@ def run_prediction(
     from visiontasks.engine.results import ResultFolder, next_free_folder
     from visiontasks.engine.signals import stop_signals
 
-    name = weights or default_model(task)
+    name = weights or default_model("classification" if method == "sliding-window" else task)
     model = api.load(name, task=task, device=device, precision=precision, method=method, options=options)
     folder = Path(out) if out else next_free_folder(Path("runs") / model.task.verb)
     if any(folder.resolve() in (path.resolve().parent, path.parent.resolve()) for path in paths):

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from visiontasks.cli.options import LARGEST_SIDE, SEED, device_option, json_option, max_pixels_option
 from visiontasks.errors import UsageError
 
 
@@ -39,17 +40,17 @@ from visiontasks.errors import UsageError
 @click.option(
     "--size",
     metavar="PX",
-    type=click.IntRange(1),
+    type=click.IntRange(1, LARGEST_SIDE),
     help="Longer side of both pictures. [default: CONTENT's, at most 512]",
 )
 @click.option(
     "--start", type=click.Choice(("content", "noise")), help="The first picture. [default: content]"
 )
-@click.option("--seed", type=click.IntRange(0), help="Of the noise. [default: 0]")
+@click.option("--seed", type=SEED, help="Of the noise. [default: 0]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Results. [default: runs/stylize/NNN]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--max-pixels", default=100_000_000, show_default=True, help="A larger picture is refused.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@device_option
+@max_pixels_option
+@json_option
 def command(
     content: Path,
     style: Path,
@@ -86,7 +87,7 @@ def command(
 
     pictures = [read_image(path, max_pixels=max_pixels) for path in (content, style)]
     model = api.load(weights or default_model("classification"), device=device, precision="fp32")
-    folder = result_folder("stylize", out)
+    folder = result_folder("stylize", out, [content, style])
     began = time.perf_counter()
     grown = api.stylize(model, *pictures, preview=folder / PREVIEW, report=Report(), **how)
     seconds = time.perf_counter() - began

@@ -120,5 +120,7 @@ def _tensors(
     network = build_sliding_window(section, len(order) - section.background, LossConfig())
     network.backbone.load_state_dict(backbone.state_dict())
     network.trunk.load_state_dict(nn.Sequential(*layers).state_dict())
-    network.scores.load_state_dict({"weight": last.weight[order], "bias": last.bias[order]})
+    sharpness = 1 / record.options.get("temperature", 1.0)  # part of what a classifier says
+    scores = {"weight": sharpness * last.weight[order], "bias": sharpness * last.bias[order]}
+    network.scores.load_state_dict(scores)
     return network.state_dict()

@@ -15,12 +15,14 @@ from visiontasks.operating_point import OperatingPoint
 LEAST_BOXES: Final = 100  # fewer true boxes say too little
 OVERLAP: Final = 0.5  # least IoU of a detection with the box that it found
 USUAL: Final = 0.5  # confidence that the gain is told against
+LEAST_EMPTY: Final = 20  # fewer pictures without objects say too little
+FALSE_ALARMS: Final = 0.1  # share of them on which something may be shown
 
 
 def choose_operating_point(
     predictions: Sequence[Detections], truths: Sequence[Boxes]
 ) -> OperatingPoint | None:
-    """The confidence with the best mean F1.
+    """The confidence with the best mean F1 of those that show little on pictures without objects.
 
     Args:
         predictions: with a confidence next to 0. truths: of the same pictures.
@@ -36,12 +38,26 @@ def choose_operating_point(
     scores, means = mean_f1(results)
     if not len(means):
         return None
-    best = int(np.argmax(means))  # of equal ones the most cautious
-    confidence = float(scores[best] + np.append(scores, 0.0)[best + 1]) / 2  # where least depends on rounding
+    alarms = false_alarms(predictions, truths)
+    limit = alarms[int(FALSE_ALARMS * len(alarms))] if len(alarms) >= LEAST_EMPTY else 0.0
+    best = int(np.argmax(np.where(scores > limit, means, -1.0)))  # of equal ones the most cautious
+    if scores[best] <= limit:
+        return OperatingPoint({"confidence": float(limit)}, "nothing right is surer than what is false")
+    below = max(limit, np.append(scores, 0.0)[best + 1])
+    confidence = float(scores[best] + below) / 2  # where least depends on rounding
     usual = np.append(0.0, means)[np.count_nonzero(scores > USUAL)]
-    return OperatingPoint(
-        {"confidence": confidence}, f"mean F1 {means[best]:.3f}, from {USUAL} on {usual:.3f}"
-    )
+    gain = f"mean F1 {means[best]:.3f}, from {USUAL} on {usual:.3f}"
+    if len(alarms):
+        shown = np.count_nonzero(alarms > confidence)
+        gain += f"; boxes on {shown} of {len(alarms)} pictures without objects"
+    return OperatingPoint({"confidence": confidence}, gain)
+
+
+def false_alarms(predictions: Sequence[Detections], truths: Sequence[Boxes]) -> Floats:
+    """The best score on each picture without objects, 0 where nothing is found: (E,), falling."""
+    pairs = zip(predictions, truths, strict=True)
+    best = [np.max(found.scores, initial=0.0) for found, truth in pairs if not len(truth)]
+    return np.sort(np.array(best, dtype=np.float64))[::-1]
 
 
 def mean_f1(results: Results) -> tuple[Floats, Floats]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,7 +61,9 @@ def settle_aim(
             f"confidence of {options['confidence']:g}; choose a lower number (#0 = the best) or confidence"
         )
     place = places[wanted]
-    return Aim(int(found.labels[place]), wanted, where=_to_network(found.boxes[place], info))
+    label = int(found.labels[place])
+    number = int(np.count_nonzero(found.labels[:place] == label))  # among the detections of its class
+    return Aim(label, number, where=_to_network(found.boxes[place], info))
 
 
 def _to_network(box: Floats, info: ImageInfo) -> Tensor:
@@ -102,3 +105,9 @@ def _candidates(
         valid, logits = named.valid, named.logits
     frames = picture_frames(infos, boxes.device)[:, None]
     return clip_to_frames(boxes, frames), logits[..., label], valid
+
+
+def anywhere(size: tuple[int, int]) -> Floats:
+    """A box in the middle of a picture of (height, width), half as wide and high: (4,) xyxy."""
+    height, width = size
+    return np.array([0.25 * width, 0.25 * height, 0.75 * width, 0.75 * height])

@@ -90,5 +90,6 @@ def evaluate(
 
 
 def was_trained_on(source: Source[Any], train: Source[Any]) -> bool:
-    """Whether a data set has any of the training pictures."""
+    """Whether a data set has any of the training pictures, as they are or in composed scenes."""
+    source, train = (getattr(one, "pictures", one) for one in (source, train))
     return source.root == train.root and not set(train.files).isdisjoint(source.files)

@@ -136,7 +136,7 @@ def read_model(name: str, task: Task[Any, Any]) -> tuple[dict[str, Tensor], Mode
     Raises:
         UsageError: no such model. WeightsError: the file is damaged. DataError: a download failed.
     """
-    found = resolve_weights(name, task.name)
+    found = resolve_weights(name)
     if isinstance(found, Download):
         path = download(found.url, sha_prefix=found.sha_prefix)
         tensors, record = task.adopt(found, load_torchvision_state(path))

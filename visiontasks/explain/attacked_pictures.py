@@ -164,7 +164,7 @@ def write_attacked(
         "height": height,
         "before": task.describe(found.prediction, classes),
         "loss": found.loss,
-        **task.record(found.prediction, classes, folder, f"{stem}.png"),
+        **task.record(found.prediction, classes, folder, f"{stem}-clean.png"),
         "attacks": rows,
     }
 

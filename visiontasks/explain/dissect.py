@@ -43,6 +43,9 @@ DIM: Final = 0.5  # of a picture's brightness, where the unit is not active
 OUTLINE: Final = (255, 221, 0)  # colour around where it is
 
 
+Step = tuple[float, float] | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dissection:
     """What each of U units and each of K concepts have in common, over a data set.
@@ -53,6 +56,7 @@ class Dissection:
     both, active: (U, K) and (U,) int64, labelled pixels on which the unit is active, of each concept and all.
     present: (K,) int64, pixels of each concept.
     strongest: the pictures that excite each unit most.
+    step: network pixels between a unit's neighbouring positions, see `is_active`.
     """
 
     concepts: tuple[str, ...]
@@ -63,6 +67,7 @@ class Dissection:
     active: NDArray[np.int64]
     present: NDArray[np.int64]
     strongest: TopPatches
+    step: Step = None
 
     @property
     def iou(self) -> NDArray[np.float64]:
@@ -205,6 +210,7 @@ def dissect(
         UsageError: see `features_at`. DataError: there are no pictures.
     """
     sampled, strongest = Sampled(seed), Strongest(EXAMPLES, field)
+    step = None if field is None else field.cumulative_stride
     for batch, _ in batches():
         features = maps_at(network, layer, batch)
         strongest.add(features, batch)
@@ -223,7 +229,10 @@ def dissect(
         positions += len(rows)
         for one, mask in zip(features, masks, strict=True):
             present += np.bincount(mask.ravel(), minlength=256)
-            counts += active_pixels(one, limits, mask, (batch.images.shape[-2], batch.images.shape[-1]))
+            size = batch.images.shape[-2], batch.images.shape[-1]
+            counts += active_pixels(one, limits, mask, size, step)
+    if not present[: len(concepts)].any():
+        raise DataError("expected masks with labelled pixels, found none; choose another split")
     return Dissection(
         tuple(concepts.names),
         share,
@@ -233,32 +242,46 @@ def dissect(
         counts[:, :IGNORE].sum(dim=1).numpy(),
         present[: len(concepts)],
         strongest.result(),
+        step,
     )
 
 
-def active_pixels(features: Tensor, thresholds: Tensor, mask: Mask, size: tuple[int, int]) -> Tensor:
+def active_pixels(
+    features: Tensor, thresholds: Tensor, mask: Mask, size: tuple[int, int], step: Step = None
+) -> Tensor:
     """On how many pixels of each label each unit is active: (U, 256) int64.
 
     Args:
         features: (U, h, w), of one picture. thresholds: (U,). mask: (H, W), network pixels, at most `size`.
-        size: (height, width) of the network's input.
+        size: (height, width) of the network's input. step: see `is_active`.
     """
     labels = torch.from_numpy(mask).to(features.device).flatten().long()
     chunks = []
     for start in range(0, len(features), max(1, CHUNK // (size[0] * size[1]))):
         part = features[start : start + max(1, CHUNK // (size[0] * size[1]))]
         limits = thresholds[start : start + len(part)].to(part.device)
-        active = is_active(part, limits, size)[:, : mask.shape[0], : mask.shape[1]].flatten(1)  # (u, H*W)
+        active = is_active(part, limits, size, step)[:, : mask.shape[0], : mask.shape[1]].flatten(
+            1
+        )  # (u, H*W)
         units, places = active.nonzero(as_tuple=True)
         found = torch.bincount(256 * units + labels[places], minlength=256 * len(part))
         chunks.append(found.view(-1, 256).cpu())
     return torch.cat(chunks)
 
 
-def is_active(features: Tensor, thresholds: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where maps (U, h, w), enlarged to `size` (height, width), exceed thresholds (U,): (U, H, W) bool."""
-    fine = F.interpolate(features[None], size, mode="bilinear", align_corners=False)[0]
-    return fine > thresholds[:, None, None]
+def is_active(features: Tensor, thresholds: Tensor, size: tuple[int, int], step: Step = None) -> Tensor:
+    """Where maps (U, h, w), enlarged to `size` (height, width), exceed thresholds (U,): (U, H, W) bool.
+
+    step: pixels between neighbouring positions, down and across. A map of more whole steps than the picture
+        has comes of a network that pads its pictures to such; what lies beyond the picture is cut off.
+    """
+    steps = (0.0, 0.0) if step is None else step
+    height, width = (
+        max(side, round(count * each))
+        for side, count, each in zip(size, features.shape[1:], steps, strict=True)
+    )
+    fine = F.interpolate(features[None], (height, width), mode="bilinear", align_corners=False)[0]
+    return fine[:, : size[0], : size[1]] > thresholds[:, None, None]
 
 
 def detectors(found: Dissection) -> dict[str, list[int]]:
@@ -328,7 +351,9 @@ def draw_concepts(found: Dissection, look: Look) -> Image:
         text = f"{found.concepts[index]}: unit {unit}, IoU {iou[unit, index]:.3f}{mark}"
         images.append(np.concatenate(tiles[unit], axis=1))
         captions.append(text)
-    return contact_sheet(images, UNITS, cell=max(image.shape[1] for image in images), captions=captions)
+    return contact_sheet(
+        images, min(UNITS, len(iou)), cell=max(image.shape[1] for image in images), captions=captions
+    )
 
 
 def _tiles(found: Dissection, units: set[int], look: Look) -> Mapping[int, list[Image]]:
@@ -343,7 +368,9 @@ def _tiles(found: Dissection, units: set[int], look: Look) -> Mapping[int, list[
         for unit, rows in drawn.items():
             if place in rows:
                 limit = torch.tensor([float(found.thresholds[unit])], device=features.device)
-                active = is_active(features[unit : unit + 1], limit, (image.shape[0], image.shape[1]))
+                active = is_active(
+                    features[unit : unit + 1], limit, (image.shape[0], image.shape[1]), found.step
+                )
                 rows[place] = _tile(image, active[0].cpu().numpy())
     return {unit: list(rows.values()) for unit, rows in drawn.items()}
 

@@ -9,7 +9,7 @@ arXiv:1512.02017, sections 3.3 (total variation, with beta = 2) and 3.4 (jitter,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -92,20 +92,18 @@ def target_objective(
 
     Args:
         task: what the network does. network: in evaluation mode.
-        target: see `parse_aim`; settled on a grey picture of `size` (height, width).
+        target: see `parse_aim`; settled on a grey picture of `size` (height, width). A class without a place
+            is looked for in the middle by a detector, everywhere by a segmentation.
         options: the operating point. classes: of the network.
 
     Raises:
         UsageError: no such target; a detection or region that a grey picture does not have.
     """
-    subject = ask(
-        task,
-        network,
-        batch_of(torch.zeros(1, 3, *size, device=device)),
-        parse_aim(target, classes),
-        options,
-        classes,
-    )
+    aim = parse_aim(target, classes)
+    if aim.class_index is not None and aim.detection is None and aim.point is None:
+        aim = replace(aim, place=task.targets().anywhere(size))
+    grey = batch_of(torch.zeros(1, 3, *size, device=device))
+    subject = ask(task, network, grey, aim, options, classes)
 
     def score(images: Tensor) -> Tensor:
         return subject.score(images)[0]

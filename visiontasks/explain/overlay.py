@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visiontasks.drawing import DARK, draw_box, draw_label, enlarged, font_size, label_height, label_width
+from visiontasks.ops.pictures import resize_map
 from visiontasks.types import Image, ImageInfo
 
 Map = NDArray[np.float32]  # (H, W)
@@ -27,9 +28,7 @@ def to_original(values: Map, info: ImageInfo) -> Map:
         : len(canvas) - top, : canvas.shape[1] - left
     ]
     canvas[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
-    shrinks = info.height < info.resized_height or info.width < info.resized_width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(canvas, (info.width, info.height), interpolation=how), dtype=np.float32)
+    return resize_map(canvas, (info.height, info.width))
 
 
 def draw_overlay(
@@ -58,7 +57,7 @@ def draw_overlay(
     import matplotlib
 
     shown = np.abs(values) if signed else np.maximum(values, 0)
-    end = float(np.percentile(shown, END)) or float(np.max(values))
+    end = float(np.percentile(shown, END)) or float(np.max(shown))
     end = end if end > 0 else 1.0
     colours = matplotlib.colormaps["coolwarm" if signed else "viridis"]
     low = -end if signed else 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visiontasks.errors import UsageError
+from visiontasks.errors import UsageError, unknown_name
 from visiontasks.explain.grad_cam import find_layer, grad_cam
 from visiontasks.explain.gradients import integrated_gradients, saliency
 from visiontasks.explain.occlusion import occlusion
@@ -30,6 +30,8 @@ class Method:
     layer: of grad-cam and hires-cam, dotted name. steps: of integrated gradients.
     patch, stride: of occlusion, network pixels; by default an eighth of the shorter side, and half of that.
     batch_size: inputs that are computed at once.
+
+    Raises: UsageError for another name, or a number below 1.
     """
 
     name: str | None = None
@@ -38,6 +40,14 @@ class Method:
     patch: int | None = None
     stride: int | None = None
     batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.name is not None and self.name not in METHODS:
+            raise UsageError(unknown_name("method", self.name, METHODS))
+        for name in ("steps", "patch", "stride", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"expected {name} of at least 1, found {value}")
 
 
 @dataclass(frozen=True, slots=True)

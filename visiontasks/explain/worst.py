@@ -20,6 +20,7 @@ from visiontasks.explain.picture import Explanation
 from visiontasks.explain.target import Subject
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
+from visiontasks.ops.pictures import resize
 from visiontasks.types import Aim, Image, Mistake, Sample, Task, Window
 
 CELL: Final = 360  # side of a picture on the sheet, pixels
@@ -117,7 +118,14 @@ def show_mistake(
         f"{mistake.kind}: {said}{score}\ncosts {unit} {mistake.cost:.2g}",
         *maps,
     ]
-    return Row(cells, captions, _record(mistake, file, classes, found))
+    return Row([_fitted(cell) for cell in cells], captions, _record(mistake, file, classes, found))
+
+
+def _fitted(cell: Image) -> Image:
+    """At most as large as on the sheet."""
+    longer = max(cell.shape[:2])
+    height, width = (max(1, round(CELL * side / max(CELL, longer))) for side in cell.shape[:2])
+    return resize(cell, (height, width))
 
 
 def _record(
@@ -205,7 +213,7 @@ def fitting_layer(subject: Subject) -> str:
     """
     where, backbone = subject.aim.where, subject.network.get_submodule("backbone")
     assert where is not None
-    area = torch.prod(where[2:] - where[:2]) if where.ndim == 1 else where.sum()
+    area = torch.prod((where[2:] - where[:2]).clamp(min=0)) if where.ndim == 1 else where.sum()
     seen: dict[str, tuple[float, int]] = {}  # side of a unit in network pixels, channels; as the layers run
 
     def note(name: str, output: Tensor) -> None:

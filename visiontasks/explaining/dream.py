@@ -74,19 +74,19 @@ def dream(
     """
     from visiontasks.engine.faults import run_faults
     from visiontasks.explain import dream as room
-    from visiontasks.explain.features import level_layers
     from visiontasks.explain.growing import normaliser, to_pixels
 
     how = how or room.Dreaming()
     setting, network = model.opened.setting, model.opened.network
-    pixels = to_pixels(_sized(as_image(image, max_pixels), size), setting.device.device)
+    given = as_image(image, max_pixels)
     least: int = network.backbone.minimum_size
-    layer = layer or level_layers(network)[-2:][0]
+    layer = layer or _levels(network)[-2:][0]
     slope = room.dream_slope(
         network, layer, unit, normaliser(setting.mean, setting.std, setting.device.device)
     )
-    octaves = room.octave_sizes((pixels.shape[2], pixels.shape[3]), how.octaves, least)
     with run_faults("take a smaller --size"):
+        pixels = to_pixels(_sized(given, size), setting.device.device)
+        octaves = room.octave_sizes((pixels.shape[2], pixels.shape[3]), how.octaves, least)
         moments = room.dream(slope, pixels, how, least)
         grown = _grow(moments, how.steps * len(octaves), "dream", preview, report)
         score = slope(to_pixels(grown.image, setting.device.device))[0]
@@ -133,17 +133,17 @@ def stylize(
     """
     from visiontasks.engine.faults import run_faults
     from visiontasks.explain import style as room
-    from visiontasks.explain.features import level_layers
     from visiontasks.explain.growing import normaliser, to_pixels
 
     setting, network = model.opened.setting, model.opened.network
     device = setting.device.device
-    levels = level_layers(network)
+    levels = () if content_layer and style_layers else _levels(network)
     styles = dict(style_layers or dict.fromkeys(levels, 1.0))
     styling = room.Styling(content_layer or levels[len(levels) // 2], styles, **how)
-    shown = _sized(as_image(content, max_pixels), size)
-    painted = _sized(as_image(style, max_pixels), max(shown.shape[:2]))
+    images = [as_image(picture, max_pixels) for picture in (content, style)]
     with run_faults("take a smaller --size"):
+        shown = _sized(images[0], size)
+        painted = _sized(images[1], max(shown.shape[:2]))
         pixels = to_pixels(shown, device)
         normalise = normaliser(setting.mean, setting.std, device)
         goal = room.set_goal(network, normalise, pixels, to_pixels(painted, device), styling)
@@ -168,6 +168,17 @@ def stylize(
             "start": styling.start,
             "seed": styling.seed,
         },
+    )
+
+
+def _levels(network: Any) -> tuple[str, ...]:
+    """The layers of the backbone's levels. Raises: UsageError where no layer's output is one."""
+    from visiontasks.explain.features import level_layers
+
+    if found := level_layers(network):
+        return found
+    raise UsageError(
+        "expected a backbone whose levels are outputs of its layers, found one whose are not; name the layers"
     )
 
 

@@ -55,6 +55,7 @@ def worst(
     from visiontasks.engine.log import Report
     from visiontasks.engine.results import make_result_folder
     from visiontasks.engine.signals import stop_signals
+    from visiontasks.explain.grad_cam import find_layer
     from visiontasks.explain.picture import Method
     from visiontasks.explain.robustness import choose_pictures
     from visiontasks.explain.top_patches import Numbered
@@ -63,6 +64,8 @@ def worst(
     if out is not None:
         make_result_folder(Path(out))
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
+    if method is not None and method.layer is not None:
+        find_layer(opened.network, method.layer)  # before the long part
     source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
     places = choose_pictures(len(source), max_images, 0)
     setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})

@@ -231,13 +231,12 @@ def bundled_weights() -> dict[str, Path]:
 SHORT_NAMES: Final = {"coco": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"}
 
 
-def resolve_weights(name: str, task: str | None = None) -> Path | Download:
+def resolve_weights(name: str) -> Path | Download:
     """What a user's `-w NAME` means.
 
     Args:
         name: a bundled name; a weights file; a run's folder (its best weights, else its last);
             `torchvision:NAME`; `coco`, the small detector of 80 classes among these.
-        task: the noun of the task that it is for: narrows the choices that an error lists.
 
     Returns:
         A file for `load_weights`, or what to `download`; nothing is fetched here.
@@ -260,6 +259,5 @@ def resolve_weights(name: str, task: str | None = None) -> Path | Download:
         return path
     if len(path.parts) > 1 or path.suffix:
         raise UsageError(f"expected a weights file or a run's folder, found nothing at '{name}'")
-    fitting = [key for key, file in bundled.items() if task is None or read_record(file).task == task]
     others = ["a weights file", "a run's folder", "torchvision:NAME", *SHORT_NAMES]
-    raise UsageError(unknown_name("model", name, [*fitting, *others]))
+    raise UsageError(unknown_name("model", name, [*bundled, *others]))

@@ -25,6 +25,19 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(resized, dtype=np.uint8)
 
 
+def resize_map(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Scale an (H, W) map to (height, width), each axis by itself: averages to shrink, linear to enlarge.
+
+    OpenCV averages only where neither side grows.
+    """
+    for axis, side in enumerate(size):
+        shrinks = side < values.shape[axis]
+        height, width = (side, values.shape[1]) if axis == 0 else (values.shape[0], side)
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        values = np.asarray(cv2.resize(values, (width, height), interpolation=how), dtype=np.float32)
+    return values
+
+
 def to_tensor(image: Image) -> Tensor:
     """(H, W, 3) uint8 -> (3, H, W) uint8, sharing memory where it is contiguous and may be written."""
     return torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)

@@ -51,7 +51,7 @@ class SegmentationMistakes:
     unit = "mIoU"
     meaning = (
         "connected regions of one true class that are predicted as another, by what the data set's mIoU "
-        "would gain if the region alone were right"
+        "would gain if the region alone were right, over the same classes as before"
     )
 
     def __init__(self, classes: ClassMap, n: int) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from visiontasks.classes import ClassMap
 from visiontasks.errors import UsageError
+from visiontasks.ops.pictures import resize_map
 from visiontasks.segmentation.draw import UNPAINTED
 from visiontasks.types import Aim, ImageInfo
 
@@ -52,8 +53,7 @@ def settle_aim(
     top, left = info.pad_top, info.pad_left
     shown = slice(top, top + info.resized_height), slice(left, left + info.resized_width)
     if aim.place is not None:
-        size = (info.resized_width, info.resized_height)
-        share = cv2.resize(aim.place.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        share = resize_map(aim.place.astype(np.float32), (info.resized_height, info.resized_width))
         where[shown] = torch.from_numpy(share > 0).to(where.device)
         return replace(aim, where=where)
     counts = best[shown].flatten().bincount(minlength=raw.shape[1]).tolist()
@@ -89,3 +89,8 @@ def _network_pixel(point: tuple[int, int], info: ImageInfo) -> tuple[int, int]:
     row = int((y + 0.5) * info.resized_height / info.height)
     column = int((x + 0.5) * info.resized_width / info.width)
     return row + info.pad_top, column + info.pad_left
+
+
+def anywhere(size: tuple[int, int]) -> NDArray[np.bool_]:
+    """All pixels of a picture of (height, width)."""
+    return np.ones(size, dtype=np.bool_)

@@ -10,6 +10,7 @@ from annotated_files import config_of
 from visiontasks.detection.data_tools import DATA_TOOLS
 from visiontasks.detection.datasets import layouts, open_source, scenes
 from visiontasks.detection.datasets.layouts import Composer, Patch, split_square
+from visiontasks.engine.evaluate import was_trained_on
 from visiontasks.errors import DataError, ImageError
 from visiontasks.ledger import Ledger
 
@@ -34,8 +35,8 @@ def root(tmp_path):
     return tmp_path
 
 
-def open_scenes(root, split="train", seed=0, **scenes):
-    values = {"train": "train.csv", "val": "val.csv", "scenes": {"train": 60, "val": 40, **scenes}}
+def open_scenes(root, split="train", seed=0, *, val="val.csv", **scenes):
+    values = {"train": "train.csv", "val": val, "scenes": {"train": 60, "val": 40, **scenes}}
     return open_source(config_of(root, "csv", seed=seed, **values), split, Ledger(strict=True))
 
 
@@ -59,6 +60,12 @@ def test_scenes_are_made_of_the_splits_own_pictures(root):
     assert set(val.pictures.files) == {"6.png", "7.png"}
     assert set(train.pictures.files).isdisjoint(val.pictures.files)
     assert val.classes == train.classes
+
+
+def test_scenes_of_training_pictures_are_no_others(root):
+    train = open_scenes(root)
+    assert was_trained_on(open_scenes(root, "val", val="train.csv"), train)
+    assert not was_trained_on(open_scenes(root, "val"), train)
 
 
 def test_the_test_split_stays_as_it_is(root):

@@ -1,8 +1,9 @@
 """Tiny ImageNet's layout: a box a picture, corners from 0, the last pixels inside."""
 
 import pytest
-from annotated_files import open_split, save_picture
+from annotated_files import open_split
 
+from tests.contracts.tiny_imagenet import VAL, WNIDS, write_tiny_imagenet
 from visiontasks.classification.config import DataConfig as ClassificationData
 from visiontasks.classification.datasets import open_source as open_classification
 from visiontasks.detection.config import DataConfig
@@ -10,24 +11,10 @@ from visiontasks.detection.datasets import open_source
 from visiontasks.errors import DataError
 from visiontasks.ledger import Ledger
 
-WNIDS = ("n02124075", "n02012849", "n03126707")
-WORDS = "n02012849\tcrane\nn02124075\tEgyptian cat, Felis catus\nn03126707\tcrane, hoist\n"
-VAL = "val_0.JPEG\tn03126707\t0\t32\t44\t62\nval_1.JPEG\tn02124075\t52\t55\t57\t59\n"
-ROWS = "{0}_0.JPEG\t0\t10\t63\t58\n{0}_1.JPEG\t1\t2\t3\t4\n"
-
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / "wnids.txt").write_text("\n".join(WNIDS) + "\n")
-    (tmp_path / "words.txt").write_text(WORDS)
-    for wnid in WNIDS:
-        for i in range(2):
-            save_picture(tmp_path / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", (64, 64))
-        (tmp_path / "train" / wnid / f"{wnid}_boxes.txt").write_text(ROWS.format(wnid))
-    for i in range(2):
-        save_picture(tmp_path / "val" / "images" / f"val_{i}.JPEG", (64, 64))
-    (tmp_path / "val" / "val_annotations.txt").write_text(VAL)
-    return tmp_path
+    return write_tiny_imagenet(tmp_path)
 
 
 def open_tiny(root, split, **values):

@@ -20,7 +20,7 @@ LEAST_SHARE: Final = 0.15  # of its picture's side, the side of a box that scene
 IN_SIGHT: Final = 0.4  # of a box's area; with less of it in sight it is none
 COVERED: Final = 0.6  # of a box's area, that a part of a picture made around it shows
 LEAST_SIDE: Final = 10.0  # px, of a box on a scene
-SIDES: Final = (0.09, 0.55)  # of pasted objects, as shares of a scene's
+SIDES: Final = (0.12, 0.6)  # of pasted objects, as shares of a scene's
 MOST_HIDDEN: Final = 0.3  # of any box, by a patch that is pasted over it
 TRIES: Final = 6  # at a picture for a place, and at a place for a patch
 GROUNDS: Final = 4  # pictures that a ground is chosen from
@@ -326,4 +326,4 @@ KINDS: Final[Sequence[Callable[[Composer, np.random.Generator], list[Patch]]]] =
     Composer.pasted,
     Composer.empty,
 )
-CHANCES: Final = (0.22, 0.36, 0.38, 0.04)
+CHANCES: Final = (0.22, 0.36, 0.34, 0.08)

@@ -39,6 +39,12 @@ def test_every_bundled_model_is_small_measured_and_described():
     assert find_faults(bundled_weights()) == []
 
 
+def test_every_bundled_model_is_of_its_recipe():
+    for file in bundled_weights().values():
+        notes = notes_of(read_record(file), file)
+        assert bundling.matching_recipe(notes.config, notes.recipe)  # it raises where they differ
+
+
 def test_the_defaults_are_models_of_their_tasks():
     files = bundled_weights()
     assert DEFAULTS.keys() == bundled.ALTERNATIVES.keys() == TASKS.keys()
@@ -148,6 +154,8 @@ def test_other_faults_of_bundled_models(in_the_box, monkeypatch):
     assert "no path of a machine, found ~/x" in faults(config={"model": {"weights": "~/x"}, "list": ["a/b"]})
     assert "in provenance.minutes: Input should be greater than 0" in faults(minutes=0)
     assert "in provenance.measured: Dictionary should have at least 1 item" in faults(measured={})
+    measured = {split: {**figures, "full_precision": 2.0} for split, figures in notes["measured"].items()}
+    assert "expected at most 0.002 lost by fp16, found top1 2.0000 -> 0." in faults(measured=measured)
     in_the_box.with_suffix(".md").unlink()
     assert faults() == f"{NAME}: expected a card, found no {NAME}.md"
     monkeypatch.setattr(bundled, "MOST_MB", 0.001)
@@ -161,6 +169,7 @@ def test_a_run_of_another_recipe_is_not_bundled(made, tmp_path):
     recipe = yaml.safe_load(Path(ABOUT.recipe).read_text())
     for section, change, message in (
         ("train", {"batch_size": 7}, "found another; train.batch_size: recipe 7, run 6$"),
+        ("model", {"weights": "tiny-imagenet"}, "model.weights: recipe 'tiny-imagenet', run None$"),
         ("data", {"root": "/elsewhere"}, r"expected paths relative to the data, found /elsewhere$"),
     ):
         path = tmp_path / "recipe.yaml"

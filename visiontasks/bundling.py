@@ -23,7 +23,6 @@ from visiontasks.bundled import (
     number_text,
 )
 from visiontasks.config_files import flatten, parse_config
-from visiontasks.engine.checkpoint import RunFolder, read_metrics
 from visiontasks.errors import UsageError
 from visiontasks.io.files import read_document
 from visiontasks.io.weights import BUNDLED, SUFFIX, ModelRecord, load_weights, resolve_weights, save_weights
@@ -98,7 +97,7 @@ def bundle(
     """
     tensors, record = load_weights(Path(str(resolve_weights(str(run)))))
     config = matching_recipe(record.provenance["config"], about.recipe)
-    epochs = len(read_metrics(RunFolder(run)))
+    epochs = len(_epochs(run))
     if epochs < config["train"]["epochs"]:
         report.line(f"{run}: {epochs} of {config['train']['epochs']} epochs are trained; say so in the card")
     trained = load(run, device=device, precision=precision)
@@ -235,9 +234,16 @@ def _measure(
     )
 
 
+def _epochs(run: Path) -> list[dict[str, Any]]:
+    """What a run's log says of each epoch."""
+    from visiontasks.engine.checkpoint import RunFolder, read_metrics
+
+    return read_metrics(RunFolder(run))
+
+
 def _minutes(run: Path) -> float:
     """The sum over a run's epochs, validation included; what an interruption lost is not in it."""
-    return sum(float(row["seconds"]) for row in read_metrics(RunFolder(run))) / 60
+    return sum(float(row["seconds"]) for row in _epochs(run)) / 60
 
 
 def _device_of(run: Path) -> str:

@@ -131,7 +131,6 @@ def command(
     _check_method(chosen, options)
     from visiontasks import api
     from visiontasks.cli.predict import default_model
-    from visiontasks.engine.faults import run_faults
     from visiontasks.engine.results import make_result_folder, next_free_folder
     from visiontasks.explain.picture import Method
 
@@ -150,8 +149,7 @@ def command(
     if folder.resolve() == Path(image).resolve().parent:
         raise UsageError(f"the results' folder {folder} holds the input; choose another with -o")
     make_result_folder(folder)
-    with run_faults("take a smaller picture"):
-        record = _write(explanation, folder, image, model.name)
+    record = _write(explanation, folder, image, model.name)
     if as_json:
         click.echo((folder / "explanation.json").read_text(encoding="utf-8"), nl=False)
     more = "" if explanation.gap is None else f", sum off by {explanation.gap:.1%}"
@@ -184,6 +182,7 @@ def _write(explanation: Explanation, folder: Path, image: str, model: str) -> di
 
     import numpy as np
 
+    from visiontasks.engine.faults import run_faults
     from visiontasks.io.files import write_atomic, write_json
     from visiontasks.io.images import encode
 
@@ -191,7 +190,8 @@ def _write(explanation: Explanation, folder: Path, image: str, model: str) -> di
     buffer = io.BytesIO()
     np.save(buffer, explanation.values)
     write_atomic(folder / f"{stem}.npy", buffer.getvalue())
-    write_atomic(folder / f"{stem}.png", encode(explanation.draw(), ".png"))
+    with run_faults("take a smaller picture"):
+        write_atomic(folder / f"{stem}.png", encode(explanation.draw(), ".png"))
     record = {
         "file": image,
         "model": model,

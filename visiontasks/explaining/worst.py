@@ -40,8 +40,7 @@ def worst(
     """The errors on a data set that cost a model's metric most, each with maps of what it looked at.
 
     Args:
-        model: a loaded model. n: how many errors.
-        split: train, val or test.
+        model: a loaded model. n: how many errors. split: train, val or test.
         method: of the maps; None = as for `Model.explain`, but at a layer that is fine enough for the place.
         data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
         out: folder for worst.png and worst.json; None = write nothing.
@@ -64,8 +63,7 @@ def worst(
     if out is not None:
         make_result_folder(Path(out))
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
-    if method is not None and method.layer is not None:
-        find_layer(opened.network, method.layer)  # before the long part
+    find_layer(opened.network, method.layer if method else None)  # fails before the long part
     source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
     places = choose_pictures(len(source), max_images, 0)
     setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})

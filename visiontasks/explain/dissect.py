@@ -260,9 +260,8 @@ def active_pixels(
     for start in range(0, len(features), max(1, CHUNK // (size[0] * size[1]))):
         part = features[start : start + max(1, CHUNK // (size[0] * size[1]))]
         limits = thresholds[start : start + len(part)].to(part.device)
-        active = is_active(part, limits, size, step)[:, : mask.shape[0], : mask.shape[1]].flatten(
-            1
-        )  # (u, H*W)
+        active = is_active(part, limits, size, step)  # (u, H, W)
+        active = active[:, : mask.shape[0], : mask.shape[1]].flatten(1)
         units, places = active.nonzero(as_tuple=True)
         found = torch.bincount(256 * units + labels[places], minlength=256 * len(part))
         chunks.append(found.view(-1, 256).cpu())

@@ -47,8 +47,7 @@ def worst(
         max_images: so many pictures, always the same ones; None = all.
         batch_size, workers, max_skip, strict, report: as `api.measure`.
 
-    Raises:
-        UsageError, DataError, RunError, Interrupted: with what to do.
+    Raises: UsageError, DataError, RunError, Interrupted: with what to do.
     """
     from visiontasks.engine.faults import run_faults
     from visiontasks.engine.log import Report
@@ -63,7 +62,8 @@ def worst(
     if out is not None:
         make_result_folder(Path(out))
     opened, task, report = model.opened, model.task, report or Report(speaks=False)
-    find_layer(opened.network, method.layer if method else None)  # fails before the long part
+    if method is not None and method.layer is not None:
+        find_layer(opened.network, method.layer)  # before the long part
     source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
     places = choose_pictures(len(source), max_images, 0)
     setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
@@ -86,15 +86,17 @@ def worst(
         rows = _show(model, source, mistakes, method or Method(), stop, report)
     for line in source.ledger.summary():
         report.line(line)
-    skipped = [
-        {"file": entry.file, "reason": entry.reason}
-        for entry in source.ledger.entries
-        if entry.action == "skipped"
-    ]
+    skipped = _skipped(source.ledger)
     result = Worst(mistakes.unit, mistakes.meaning, len(places) - len(skipped), rows, skipped)
     if out is not None:
         write_worst(Path(out), result, {"task": task.name, "model": model.name, "split": split})
     return result
+
+
+def _skipped(ledger: Ledger) -> list[dict[str, str]]:
+    """`file` and `reason` of each picture that could not be used."""
+    entries = (entry for entry in ledger.entries if entry.action == "skipped")
+    return [{"file": entry.file, "reason": entry.reason} for entry in entries]
 
 
 def _show(

@@ -118,6 +118,9 @@ class HeadConfig(Section):
         description="add to the scores those of a linear layer on the backbone's last level, averaged over a "
         "region; it begins as the last layer of the classifier in model.weights, where the classes are its",
     )
+    class_agnostic: bool = Field(
+        False, description="move a region's edges in one way, whatever it shows; false: in one for each class"
+    )
     box_weights: tuple[Length, Length, Length, Length] = Field(
         (10.0, 10.0, 5.0, 5.0), description="scales of the four box outputs: x, y, width, height"
     )

@@ -43,7 +43,8 @@ class NamedRegions:
     """What the second stage says of R regions of B pictures; K classes.
 
     regions: (B, R, 4) float32 xyxy, network px. valid: (B, R), False where there were fewer.
-    logits: (B, R, K + 1) float32, the background last. deltas: (B, R, K, 4) float32, for each class.
+    logits: (B, R, K + 1) float32, the background last. deltas: (B, R, K, 4) float32, for each class; a view
+    of (B, R, 1, 4) from a class-agnostic head.
     samples: which regions the loss is of; None without truth.
     """
 
@@ -55,7 +56,7 @@ class NamedRegions:
 
 
 class RegionHead(nn.Module):
-    """Features of regions -> a score for each class and the background, and box deltas for each class.
+    """Features of regions -> a score for each class and the background, and box deltas for each class or all.
 
     Convolutions, fully connected layers, two linear outputs; with a shortcut from the backbone's last level.
 
@@ -87,7 +88,7 @@ class RegionHead(nn.Module):
             )
         )
         self.classes = nn.Linear(widths[-1], num_classes + 1)
-        self.deltas = nn.Linear(widths[-1], 4 * num_classes)
+        self.deltas = nn.Linear(widths[-1], 4 if config.class_agnostic else 4 * num_classes)
         for layer, spread in ((self.classes, 0.01), (self.deltas, 0.001)):  # Girshick 2015, section 2.3
             nn.init.normal_(layer.weight, std=spread)
             nn.init.zeros_(layer.bias)
@@ -125,7 +126,7 @@ class RegionHead(nn.Module):
         if self.shortcut is not None:
             assert deepest is not None
             logits = logits + F.pad(self.average(deepest, regions), (0, 1))  # of the background nothing
-        deltas = self.deltas(vectors).float().view(*valid.shape, self.num_classes, 4)
+        deltas = self.deltas(vectors).float().view(*valid.shape, -1, 4).expand(-1, -1, self.num_classes, -1)
         return NamedRegions(regions, valid, logits, deltas, samples)
 
     def average(self, deepest: Tensor, regions: Tensor) -> Tensor:

@@ -249,7 +249,7 @@ def measure(
     from visiontasks.engine.evaluate import evaluate as run_evaluation
     from visiontasks.engine.faults import run_faults
     from visiontasks.engine.log import Report
-    from visiontasks.engine.results import make_result_folder, write_measurements
+    from visiontasks.engine.results import make_result_folder, write_measurements, write_skipped
     from visiontasks.engine.signals import stop_signals
 
     if out is not None:
@@ -277,6 +277,7 @@ def measure(
         report.line(line)
     if out is not None:
         write_measurements(Path(out), task, measured.numbers, measured.evaluator)
+        write_skipped(Path(out), {split: source.ledger})
     return measured.numbers, measured.evaluator.protocol
 
 

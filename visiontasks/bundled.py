@@ -105,8 +105,9 @@ def default_model(task: str) -> tuple[str, str]:
             f"no model for {task} is bundled with this version; say which with -w: a weights file, a run's "
             "folder or torchvision:NAME (visiontasks models lists them)"
         )
-    summary = notes_of(read_record(bundled[name]), bundled[name]).summary
-    return name, f"{name}: {summary}; {ALTERNATIVES[task]}; visiontasks models lists all"
+    notes = notes_of(read_record(bundled[name]), bundled[name])
+    known = f"{name}: {notes.summary} (data's terms: {notes.licence})"
+    return name, f"{known}; {ALTERNATIVES[task]}; visiontasks models lists all"
 
 
 def figure_rows(metrics: Mapping[str, Number]) -> list[str]:

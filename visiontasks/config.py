@@ -92,7 +92,9 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     transfer: Literal["scratch", "feature_extraction", "fine_tune"] = Field(
-        "scratch", description="scratch; feature_extraction (backbone frozen); fine_tune (all trained)"
+        "scratch",
+        description="scratch, or from model.weights: feature_extraction (backbone frozen), fine_tune (all "
+        "trained; the default beside model.weights)",
     )
     clip_norm: float = Field(0.0, ge=0, description="largest gradient norm; 0 = no clipping")
     ema: Fraction = Field(0.0, description="decay of the moving average of the weights a step; 0 = none")
@@ -210,3 +212,21 @@ class RunConfig(Section):
     name: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run's folder")
     seed: int = Field(0, ge=0, lt=2**32, description="of weights, order and augmentation")
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_transfer(cls, values: Any) -> Any:
+        model, train = (values.get(name, {}) for name in ("model", "train"))
+        if not isinstance(model, Mapping) or not isinstance(train, Mapping) or "transfer" in train:
+            return values
+        starts = model.get("weights") not in (None, *NULLS)
+        return {**values, "train": {**train, "transfer": "fine_tune"}} if starts else values
+
+    @field_validator("model", check_fields=False)
+    @classmethod
+    def _check_transfer(cls, value: Any, info: ValidationInfo) -> Any:
+        transfer = info.data["train"].transfer if "train" in info.data else None
+        if transfer is not None and (value.weights is None) != (transfer == "scratch"):
+            wanted = "no weights" if transfer == "scratch" else "weights"
+            raise ValueError(f"{wanted} beside train.transfer: {transfer}")
+        return value

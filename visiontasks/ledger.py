@@ -105,5 +105,6 @@ class Ledger:
         if len(skipped) > max_skip * total:
             raise DataError(
                 f"expected at most {max_skip:.1%} of {total} pictures to be unusable, found {len(skipped)} "
-                f"(first: {skipped[0].file}: {skipped[0].reason}); mend or remove them, or raise --max-skip"
+                f"(first: {skipped[0].file}: {skipped[0].reason}); mend or remove them, or raise --max-skip "
+                "(train.max_skip in a config)"
             )

@@ -16,6 +16,7 @@ from visiontasks.config_files import parse_config, section_model
 from visiontasks.errors import ImageError, UsageError
 from visiontasks.io.files import list_inputs, read_yaml
 from visiontasks.io.images import MAX_PIXELS, read_image
+from visiontasks.ledger import Ledger
 from visiontasks.tasks import load_task
 from visiontasks.types import Image, Sample, Task
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from visiontasks.engine.model_files import OpenModel
     from visiontasks.engine.predict import Predicted, Tiling
     from visiontasks.explain.picture import Explanation, Method
+    from visiontasks.io.weights import ModelRecord
 
 P = TypeVar("P")
 Name = TypeVar("Name")
@@ -80,6 +82,7 @@ class Model(Generic[P]):
         max_pixels: int = MAX_PIXELS,
         tile: int | None = None,
         overlap: float = 0.25,
+        ledger: Ledger | None = None,
     ) -> Iterator[Predicted[Name]]:
         """As `predict`, with pictures, times, and faults handed over instead of raised.
 
@@ -88,6 +91,7 @@ class Model(Generic[P]):
             batch_size: pictures, or tiles, a step. max_pixels: pictures with more are faults.
             tile: side of the squares that pictures are cut into, original pixels; None = whole pictures.
             overlap: share of a tile that its neighbour sees too, below 1.
+            ledger: where a file of another format than its name says is noted.
 
         Raises:
             UsageError: the task has no tiles. RunError: memory ran out.
@@ -96,7 +100,8 @@ class Model(Generic[P]):
 
         if tile is not None and self.task.stitcher is None:
             raise UsageError(f"expected whole pictures to {self.task.verb}, found a tile size; leave it out")
-        return self._run(images, batch_size, max_pixels, None if tile is None else Tiling(tile, overlap))
+        tiling = None if tile is None else Tiling(tile, overlap)
+        return self._run(images, batch_size, max_pixels, tiling, ledger)
 
     def explain(
         self,
@@ -142,6 +147,7 @@ class Model(Generic[P]):
         batch_size: int,
         max_pixels: int = MAX_PIXELS,
         tiling: Tiling | None = None,
+        ledger: Ledger | None = None,
     ) -> Iterator[Predicted[Name]]:
         from visiontasks.engine.faults import run_faults
         from visiontasks.engine.predict import predict as run_prediction
@@ -151,9 +157,8 @@ class Model(Generic[P]):
             yield from run_prediction(
                 self.task,
                 self.opened.network,
-                self.classes,
                 images,
-                lambda image: as_image(image, max_pixels),
+                lambda image: as_image(image, max_pixels, ledger),
                 transform,
                 self.opened.setting,
                 batch_size=batch_size,
@@ -161,10 +166,10 @@ class Model(Generic[P]):
             )
 
 
-def as_image(image: Any, max_pixels: int = MAX_PIXELS) -> Image:
-    """A path, array or Pillow picture as (H, W, 3) uint8 RGB, upright. Raises: ImageError."""
+def as_image(image: Any, max_pixels: int = MAX_PIXELS, ledger: Ledger | None = None) -> Image:
+    """A path, array or Pillow picture as (H, W, 3) uint8 RGB, upright. Raises: as `read_image`."""
     if isinstance(image, str | Path):
-        return read_image(Path(image), max_pixels=max_pixels)
+        return read_image(Path(image), max_pixels=max_pixels, ledger=ledger)
     if isinstance(image, PIL.Image.Image):
         image = np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -200,15 +205,20 @@ def load(
     from visiontasks.engine.device import choose_device
     from visiontasks.engine.model_files import open_model, read_model
 
-    wanted = load_task(task or "detection")  # which adopts published classifiers too
-    tensors, record = read_model(str(name), wanted)
-    found = load_task(record.task)
-    if task is not None and found.name != wanted.name:
-        if wanted.convert is None or found.name != "classification":
+    wanted = None if task is None else load_task(task)
+
+    def accept(record: ModelRecord) -> None:
+        if wanted is None or record.task == wanted.name:
+            return
+        if wanted.convert is None or record.task != "classification":
+            verb = load_task(record.task).verb
             raise UsageError(
-                f"expected a model to {wanted.verb}, found one to {found.verb} ({name}); "
-                f"use visiontasks {found.verb}"
+                f"expected a model to {wanted.verb}, found one to {verb} ({name}); use visiontasks {verb}"
             )
+
+    tensors, record = read_model(str(name), load_task("detection"), accept)  # it adopts classifiers too
+    found = load_task(record.task)
+    if wanted is not None and wanted.convert is not None and found.name != wanted.name:
         tensors, record = wanted.convert(record, tensors)
         found = wanted
     kind = str(record.model.get("name", found.name)).replace("_", "-")

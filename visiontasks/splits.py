@@ -59,13 +59,20 @@ def find_split(config: DataSection, split: str) -> Split:
     is_held_out = split == "val" and config.val is None and config.holdout > 0
     location = config.train if is_held_out else getattr(config, split)
     if location is None:
+        others = [name for name in ("val", "train", "test") if getattr(config, name) is not None]
         keep = ", or data.holdout" if split == "val" else ""
         raise DataError(
-            f"expected a {split} split, found data.{split}: null; set data.{split}{keep} "
-            f"({describe_folder(root)})"
+            f"expected a {split} split, found data.{split}: null; take --split {' or '.join(others)}, "
+            f"or set data.{split}{keep} ({describe_folder(root)})"
         )
     part = split if config.holdout > 0 and split != "test" else None
     return Split(root, location, part, _list_file(config, "train" if is_held_out else split))
+
+
+def parts_of(root: Path, location: str) -> list[str]:
+    """What a split's location joins by `+`; one whole where such a file or folder exists."""
+    whole = "+" not in location or (root / location).exists()
+    return [location] if whole else [part.strip() for part in location.split("+")]
 
 
 def _list_file(config: DataSection, split: str) -> Path | None:

@@ -336,7 +336,7 @@ class Task(Generic[T, P]):
         where a finished model is rebuilt.
     build_evaluator(classes): a fresh evaluator.
     sample_weights(config, source): (N,) chance of each training picture, or None for each once an epoch.
-    draw(image, prediction_or_truth, classes, title): the picture with the labels on it.
+    draw(image, prediction_or_truth, classes): the picture with the labels on it.
     draw_example(example, classes): what the network is fed with, drawn, with its target.
     plots(tables): {name: PNG bytes} of an evaluation, for the run's folder.
     describe(prediction, classes): what was found, in a few words for the terminal.
@@ -345,7 +345,8 @@ class Task(Generic[T, P]):
     as_truth(prediction): a prediction as the truth of its picture, as if all of it were right.
     outputs: further formats: {name: output(folder, classes)}.
     compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
-    adopt(found, tensors): a network that another library publishes, as (tensors, ModelRecord) of ours.
+    adopt(found): a network that another library publishes, not fetched yet, as (ModelRecord of ours, what
+        makes our tensors of its). Raises: UsageError for one that the task cannot use.
     convert(record, tensors): another task's model as one of this task's, as (tensors, record).
         Raises: UsageError where that cannot be.
     carry(record, tensors, classes): what a network that is to be trained takes over from another task's
@@ -353,7 +354,7 @@ class Task(Generic[T, P]):
     refresh(config, epoch, memory, infer): called between epochs, after `epoch` (0 = the first): looks at the
         training pictures and returns what the next epochs' transform shall know (tensors and strings: it is
         part of the run's state), or None where nothing changes.
-    stitcher(network, size, options, classes): joins the tiles of a picture of `size` (height, width).
+    stitcher(network, size, options): joins the tiles of a picture of `size` (height, width).
     data: what the commands of `visiontasks data` ask of the task.
     targets(): the module that says what an explanation is about.
     build_mistakes(classes, n): gathers errors, for the n worst; fed with predictions as an evaluation is.
@@ -374,8 +375,7 @@ class Task(Generic[T, P]):
     collate: Callable[[Sequence[Example[T]]], Batch]
     build_model: Callable[[Any, ClassMap, Any | None, Any | None], nn.Module]
     build_evaluator: Callable[[ClassMap], Evaluator[T, P]]
-    sample_weights: Callable[[Any, Source[T]], NDArray[np.float64] | None]
-    draw: Callable[[Image, Any, ClassMap, str], Image]
+    draw: Callable[[Image, Any, ClassMap], Image]
     draw_example: Callable[[Example[T], ClassMap], Image]
     plots: Callable[[Mapping[str, Any]], Mapping[str, bytes]]
     describe: Callable[[P, ClassMap], str]
@@ -383,7 +383,7 @@ class Task(Generic[T, P]):
     as_truth: Callable[[P], T]
     outputs: Mapping[str, Callable[[Path, ClassMap], Output[P]]]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
-    adopt: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]]
+    adopt: Callable[[Any], tuple[Any, Callable[[Mapping[str, Any]], dict[str, Any]]]]
     data: DataTools[T]
     targets: Callable[[], Targets]
     build_mistakes: Callable[[ClassMap, int], Mistakes[T, P]]
@@ -391,5 +391,6 @@ class Task(Generic[T, P]):
     convert: Callable[[Any, Mapping[str, Any]], tuple[dict[str, Any], Any]] | None = None
     carry: Callable[[Any, Mapping[str, Any], ClassMap], dict[str, Any]] | None = None
     refresh: Callable[[Any, int, Any | None, Infer], Any | None] | None = None
-    stitcher: Callable[[Any, tuple[int, int], Mapping[str, float], ClassMap], Stitcher[P]] | None = None
+    sample_weights: Callable[[Any, Source[T]], NDArray[np.float64] | None] | None = None
+    stitcher: Callable[[Any, tuple[int, int], Mapping[str, float]], Stitcher[P]] | None = None
     operating_point: Callable[[Sequence[P], Sequence[T]], OperatingPoint | None] | None = None

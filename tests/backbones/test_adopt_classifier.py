@@ -52,10 +52,15 @@ def test_names_that_imagenet_uses_twice_are_told_apart():
     assert distinct(["crane", "dog", "crane"]) == ("crane", "dog", "crane (2)")
 
 
-def test_a_network_that_is_no_classifier_of_ours_is_refused(fake_download):
-    fake_download("resnet18")
-    with pytest.raises(UsageError, match="torchvision"):
-        api.load("torchvision:fasterrcnn_resnet50_fpn", task="classify")
+@pytest.mark.parametrize(("task", "name"), [("classify", "coco"), ("segment", "torchvision:resnet18")])
+def test_a_network_of_another_task_is_refused_before_it_is_downloaded(task, name, monkeypatch):
+    monkeypatch.setattr(model_files, "download", None)
+    verb = "detect" if name == "coco" else "classify"
+    with pytest.raises(UsageError, match=f"to {task}, found one to {verb} .{name}.; use visiontasks {verb}"):
+        api.load(name, task=task)
+
+
+def test_a_network_that_torchvision_lacks_is_refused():
     with pytest.raises(UsageError, match="did you mean 'resnet18'"):
         api.load("torchvision:resnet81", task="classify")
 
@@ -68,7 +73,8 @@ def test_other_tasks_start_from_its_backbone(name, model, fake_download):
         section_model(task.config, "model"), {"name": model, "backbone": "resnet18"}, file=""
     )
     network = task.build_model(section, classes, None, None)
-    said = model_files.initialise(network, "torchvision:resnet18", task, classes)
+    input = parse_config(section_model(task.config, "input"), {}, file="")
+    said = model_files.initialise(network, "torchvision:resnet18", task, classes, input)
     ours = {key.removeprefix("backbone."): t for key, t in network.state_dict().items() if "backbone." in key}
     assert f"{len(ours)} tensors matched" in said and "the head starts anew" in said
     assert all(torch.equal(tensor, published[key]) for key, tensor in ours.items())
@@ -77,4 +83,4 @@ def test_other_tasks_start_from_its_backbone(name, model, fake_download):
 @pytest.mark.parametrize("name", list(TASKS))
 def test_a_network_that_is_no_backbone_is_refused(name):
     with pytest.raises(UsageError, match=r"unknown torchvision (classifier|detector) 'deeplabv3_resnet50'"):
-        load_task(name).adopt(torchvision_weights("torchvision:deeplabv3_resnet50"), {})
+        load_task(name).adopt(torchvision_weights("torchvision:deeplabv3_resnet50"))

@@ -248,9 +248,13 @@ LOCATION_FAULTS = {
     "split not set": (
         {"test": None},
         "test",
-        "expected a test split, found data.test: null; set data.test (ROOT holds: test/, train/)",
+        "found data.test: null; take --split train, or set data.test (ROOT holds: test/, train/)",
     ),
-    "val not set": ({}, "val", "expected a val split, found data.val: null; set data.val, or data.holdout"),
+    "val not set": (
+        {},
+        "val",
+        "found data.val: null; take --split train or test, or set data.val, or data.holdout",
+    ),
     "a file": (
         {"train": "test/cat/000.png"},
         "train",

@@ -39,7 +39,7 @@ def count_color(image, name):
 )
 def test_small_pictures_are_enlarged_by_a_whole_factor(size, factor):
     image = np.full((*size, 3), 128, np.uint8)
-    drawn = draw(image, prediction(0.9, 0.1, 0, 0), CLASSES, "title")
+    drawn = draw(image, prediction(0.9, 0.1, 0, 0), CLASSES)
     assert drawn.shape == (size[0] * factor, size[1] * factor, 3)
     assert drawn.dtype == np.uint8
     assert count_color(drawn, "cat") > 0
@@ -49,7 +49,7 @@ def test_small_pictures_are_enlarged_by_a_whole_factor(size, factor):
 @pytest.mark.parametrize("size", [(32, 32), (480, 640), (3648, 5472)])
 def test_the_picture_stays_visible(size):
     image = np.full((*size, 3), 128, np.uint8)
-    drawn = draw(image, prediction(0.4, 0.3, 0.3, 0), CLASSES, "title")
+    drawn = draw(image, prediction(0.4, 0.3, 0.3, 0), CLASSES)
     assert (drawn == 128).all(axis=-1).mean() > 0.6
 
 

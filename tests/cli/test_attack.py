@@ -185,3 +185,10 @@ def test_gradients_are_left_out_of_the_network(run):
     api.attack(model, picture_of(run), Attack("pgd", (4,), steps=1))
     assert all(parameter.grad is None for parameter in model.opened.network.parameters())
     assert not model.opened.network.training and torch.is_grad_enabled()
+
+
+def test_a_limit_of_pixels_is_for_pictures_alone(run, attack):
+    code, _, error = attack("--max-pixels", "9")
+    assert code == 2 and "expected pictures beside --max-pixels, found none; data sets have" in error
+    code, _, error = attack(picture_of(run), "--max-pixels", "9")
+    assert code == 1 and "skipped: " in error

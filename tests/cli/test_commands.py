@@ -109,6 +109,7 @@ def test_evaluate_prints_intervals_and_writes_metrics(call, folder, tmp_path):
     assert metrics["top1@low"] <= metrics["top1"] <= metrics["top1@high"]
     assert "bootstrap" in metrics["protocol"]
     assert (tmp_path / "out" / "plots" / "confusion.png").exists()
+    assert json.loads((tmp_path / "out" / "skipped.json").read_text()) == {"test": []}
 
 
 def test_predictions_evaluated_without_a_model_equal_those_of_the_model(call, folder, tmp_path):
@@ -233,7 +234,7 @@ INPUT_FAULTS = [
         3,
         "picture.png: expected a .safetensors weights file",
     ),
-    (("classify", "picture.png", "-w", "RUN", "-o", "."), 2, "holds inputs"),
+    (("classify", "picture.png", "-w", "RUN", "-o", "."), 2, "holds an input"),
     (
         ("classify", "picture.png", "-w", "RUN", "--device", "cuda:7"),
         2,
@@ -279,7 +280,7 @@ def test_an_input_behind_a_link_and_a_folder_of_other_files_are_never_written_to
     (tmp_path / "links" / "a.png").symlink_to(picture)
     before = picture.read_bytes()
     code, _, error = call("classify", "links/a.png", "-w", folder / "run", "-o", "links")
-    assert (code, "holds inputs" in error) == (2, True)
+    assert (code, "holds an input" in error) == (2, True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     code, _, error = call("classify", "archive/a.png", "-w", folder / "run", "-o", "mine")
@@ -287,6 +288,17 @@ def test_an_input_behind_a_link_and_a_folder_of_other_files_are_never_written_to
     code, _, error = call("evaluate", folder / "run", "-o", folder / "run")
     assert (code, "holds a training run; choose an empty or new folder with -o" in error) == (2, True)
     assert picture.read_bytes() == before
+
+
+def test_row_33_a_wrong_extension_is_counted_and_strict_refuses_it(call, folder, tmp_path):
+    picture = tmp_path / "a.jpg"
+    shutil.copy(next((folder / "shapes" / "test" / "star").iterdir()), picture)  # a PNG
+    code, _, errors = call("classify", picture, "-w", folder / "run", "-o", "out")
+    assert (code, "repaired 1: " in errors) == (0, True)
+    (line,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["repaired"]
+    assert line.startswith(f"repaired {picture}: ")
+    code, _, error = call("classify", picture, "-w", folder / "run", "-o", "strict", "--strict")
+    assert (code, "nothing may be skipped or repaired" in error) == (3, True)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def test_unusable_pictures_are_tolerated_up_to_a_share(pets):
     (pets / "train" / "cat" / "cat_train_0.png").write_bytes(b"")
     assert ran(pets).exit_code == 1
     assert ran(pets, "--max-skip", "0.5").exit_code == 0
+    assert ran(pets, "--max-skip", "nan").exit_code == 2
 
 
 @pytest.fixture

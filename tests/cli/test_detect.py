@@ -200,7 +200,7 @@ FAULTS = [
     (("in/a.png", "--method", "magic"), 2, "faster-rcnn"),
     (("in/a.png", "--method", "sliding-window"), 2, "expected a network of the kind sliding-window"),
     (("in/a.mp4", "--format", "coco"), 2, "found the video in/a.mp4, whose results are JSON lines"),
-    (("in/a.mp4", "-o", "in"), 2, "holds inputs"),
+    (("in/a.mp4", "-o", "in"), 2, "holds an input"),
     (("in/nothing.mp4",), 2, "found nothing at 'in/nothing.mp4'"),
 ]
 

@@ -181,7 +181,11 @@ def test_layers_with_weights():
         parse_layers(("layer1", "layer1=2"))
 
 
-def test_the_input_is_never_in_the_folder_of_the_results(call, run, pictures):
+def test_the_input_is_never_in_the_folder_of_the_results(call, run, pictures, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "dream.png").symlink_to(pictures[0])
+    code, _, stderr = call("dream", tmp_path / "links" / "dream.png", "-w", run, "-o", tmp_path / "links")
+    assert code == 2 and "holds an input" in stderr
     for arguments in (("dream", pictures[0]), ("stylize", *pictures)):
         code, _, stderr = call(*arguments, "-w", run, "-o", pictures[0].parent)
         assert code == 2 and "holds an input" in stderr

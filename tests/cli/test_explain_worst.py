@@ -112,6 +112,7 @@ def test_a_signal_stops_it_before_anything_is_written(run, tmp_path, monkeypatch
     [
         (("photo.jpg", "--worst", 3), "expected no picture with --worst, found photo.jpg"),
         (("--worst", 3, "--target", "circle"), "expected no --target with --worst"),
+        (("--worst", 3, "--max-pixels", 9), "expected no --max-pixels with --worst"),
         (("--worst", 3, "--units", "0-3"), "expected no --units with --worst"),
         (("--worst", 3, "--method", "filters"), "a method for pictures with --worst, found filters"),
         (("--worst", 3, "--patch", 8), "expected --patch with --method occlusion, found --method grad-cam"),

@@ -11,10 +11,12 @@ from data_files import BUILDERS, TRUTH, mask_of, picture_bytes, save
 
 from visiontasks import api
 from visiontasks.classes import MOST_NAMES, ClassMap, difference, join_classes
+from visiontasks.classification.config import InputConfig
 from visiontasks.data.shapes import draw_shapes
 from visiontasks.engine import evaluate, model_files
 from visiontasks.errors import DataError, UsageError
 from visiontasks.io.images import encode_mask
+from visiontasks.io.weights import ModelRecord
 from visiontasks.ledger import Ledger
 from visiontasks.tasks import TASKS, load_task
 
@@ -144,13 +146,14 @@ def test_joined_masks_have_the_same_classes(tmp_path):
 
 def receipt(monkeypatch, task, names, classes):
     """What is said when a network of `classes` begins with the weights of a classifier of `names`."""
-    record = SimpleNamespace(task=task, classes=list(names))
+    record = ModelRecord(task=task, model={}, input={}, classes=list(names))
     tensors = {"backbone.weight": torch.zeros(1, 1), "head.weight": torch.zeros(2, 1)}
     monkeypatch.setattr(model_files, "read_model", lambda name, task: (tensors, record))
     network = torch.nn.ModuleDict(
         {"backbone": torch.nn.Linear(1, 1, bias=False), "head": torch.nn.Linear(1, 2, bias=False)}
     )
-    line = model_files.initialise(network, "old.safetensors", load_task("classification"), ClassMap(classes))
+    ours = load_task("classification"), ClassMap(classes), InputConfig()
+    line = model_files.initialise(network, "old.safetensors", *ours)
     return line, bool((network["head"].weight == 0).all())
 
 

@@ -53,7 +53,7 @@ def test_a_recipe_says_how_and_runs_a_step(path, drawn, tmp_path):
     if recipe["augment"].get("pad_crop"):
         small["augment.pad_crop"] = 2
     if not bundled_weights():  # before the models are trained that recipes start from
-        small["model.weights"] = None
+        small |= {"model.weights": None, "train.transfer": "scratch"}
     run = api.train(path, small, out=tmp_path / "run")
     assert (run / "weights" / "best.safetensors").exists()
 

@@ -156,11 +156,11 @@ def test_a_model_predicts_draws_and_writes_every_format(drawn, run, tmp_path, mo
     image = source[0].image
     prediction = model(image)
     assert task.describe(prediction, model.classes)
-    assert task.draw(image, prediction, model.classes, "title").dtype == np.uint8
-    assert task.draw(image, source[0].target, model.classes, "").dtype == np.uint8
+    assert task.draw(image, prediction, model.classes).dtype == np.uint8
+    assert task.draw(image, source[0].target, model.classes).dtype == np.uint8
     for size in ((1, 1), (1, 300), (700, 500)):
         picture = np.full((*size, 3), 128, np.uint8)
-        assert task.draw(picture, model(picture), model.classes, "").dtype == np.uint8
+        assert task.draw(picture, model(picture), model.classes).dtype == np.uint8
     for name, output in task.outputs.items():
         folder = tmp_path / name
         folder.mkdir()

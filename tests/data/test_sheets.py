@@ -82,7 +82,7 @@ def test_pictures_have_their_labels_and_names(data, drawn):
     sheet = draw_pictures(data.task, source, [0, 2, 1])
     assert drawn.captions == ["000000.jpg", "000001.jpg"]
     sample = source[1]
-    expected = data.task.draw(sample.image, sample.target, source.classes, "")
+    expected = data.task.draw(sample.image, sample.target, source.classes)
     assert np.array_equal(drawn.images[1], expected)
     assert (sheet.shown, len(sheet.faults)) == (2, 1)
     assert "val/000002.jpg: expected a picture" in sheet.faults[0]

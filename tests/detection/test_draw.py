@@ -51,7 +51,7 @@ def many(count, height, width, seed=0):
 def test_pictures_of_any_size_with_any_number_of_boxes(size, factor, count):
     image = grey(*size)
     found = many(count, *size)
-    drawn = draw(image, found, CLASSES, "title")
+    drawn = draw(image, found, CLASSES)
     assert drawn.shape == (size[0] * factor, size[1] * factor, 3)
     assert (image == 128).all()  # the input is left alone
     if count:
@@ -146,8 +146,8 @@ def test_truth_has_no_scores_and_says_where_crowds_are(labels):
         np.zeros(n, bool),
         np.ones(n),
     )
-    draw(grey(300, 400), truth, CLASSES, "truth")
-    assert [text for text, *_ in labels] == ["truth", "cat", "dog (crowd)"]
+    draw(grey(300, 400), truth, CLASSES)
+    assert [text for text, *_ in labels] == ["cat", "dog (crowd)"]
 
 
 def test_many_classes_share_the_legend(labels):

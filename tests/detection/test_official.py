@@ -86,7 +86,8 @@ def download(name, categories):
 
 
 def adopted(name, tensors, categories, **changes):
-    tensors, record = adopt(download(name, categories), tensors)
+    record, convert = adopt(download(name, categories))
+    tensors = convert(tensors)
     section = {**record.model, **changes}
     section["proposals"] = {**section["proposals"], "before_nms": PROPOSALS, "after_nms": PROPOSALS}
     config = parse_config(section_model(DetectionConfig, "model"), section, file=name)
@@ -139,7 +140,8 @@ def test_classes_and_ids_are_cocos():
     rows = tensors["roi_heads.box_predictor.cls_score.bias"]
     rows.copy_(torch.arange(91))
     tensors["roi_heads.box_predictor.bbox_pred.bias"].copy_(torch.arange(4 * 91))
-    converted, record = adopt(download("fasterrcnn_resnet50_fpn", weights.meta["categories"]), tensors)
+    record, convert = adopt(download("fasterrcnn_resnet50_fpn", weights.meta["categories"]))
+    converted = convert(tensors)
     assert len(record.classes) == 80
     assert record.classes[:2] == ("person", "bicycle")
     assert "N/A" not in record.classes
@@ -169,4 +171,4 @@ def test_files_of_older_versions_and_of_frozen_batch_norm_are_read():
 
 def test_another_network_is_refused():
     with pytest.raises(UsageError, match="unknown torchvision detector 'ssd300_vgg16'"):
-        adopt(download("ssd300_vgg16", []), {})
+        adopt(download("ssd300_vgg16", []))

@@ -60,7 +60,7 @@ def test_memory_that_runs_out_is_one_line_with_batch_and_size(write_config, tmp_
 
     monkeypatch.setattr(Classifier, "forward", forward)
     with pytest.raises(
-        RunError, match=r"memory ran out with 8 pictures of 32x32 a step; raise train.accumulate"
+        RunError, match=r"memory ran out; a step has 8 pictures of 32x32: raise train.accumulate"
     ):
         api.train(write_config(), out=tmp_path / "run")
 

@@ -78,7 +78,7 @@ def test_tiles_go_to_the_stitcher_in_reading_order_with_the_way_back(model):
         def result(self):
             return self.size
 
-    task = replace(model.task, stitcher=lambda network, size, options, classes: Collects(size))
+    task = replace(model.task, stitcher=lambda network, size, options: Collects(size))
     tiled = replace(model, opened=replace(model.opened, task=task))
     (predicted,) = tiled.stream(pictures([(50, 90)]), batch_size=2, tile=40, overlap=0.0)
     assert predicted.prediction == (50, 90)

@@ -1,5 +1,7 @@
 """Transfer learning: what is frozen stays, what is copied is listed."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -7,7 +9,7 @@ from safetensors.torch import load_file
 from visiontasks import api
 from visiontasks.classification import TASK
 from visiontasks.engine.model_files import initialise
-from visiontasks.errors import UsageError, WeightsError
+from visiontasks.errors import ConfigError, UsageError, WeightsError
 
 
 def weights(run, which="last"):
@@ -53,7 +55,7 @@ def test_the_receipt_says_what_was_taken(trained):
     fresh = api.load(trained).opened.network
     for parameter in fresh.parameters():
         torch.nn.init.normal_(parameter)
-    line = initialise(fresh, str(trained), TASK, model.classes)
+    line = initialise(fresh, str(trained), TASK, model.classes, model.input)
     count = len(model.network.state_dict())
     assert line.endswith(f"{count} tensors matched")
     assert all(
@@ -61,15 +63,47 @@ def test_the_receipt_says_what_was_taken(trained):
         for a, b in zip(fresh.state_dict().values(), model.network.state_dict().values(), strict=True)
     )
     renamed = model.classes.renamed({"circle": "disc"})
-    line = initialise(fresh, str(trained), TASK, renamed)
+    line = initialise(fresh, str(trained), TASK, renamed, model.input)
     assert "2 missing" in line
     assert "the head starts anew" in line
 
 
 def test_weights_of_another_backbone_are_refused(write_config, tmp_path, trained):
     settings = {"model.weights": str(trained), "model.backbone": "resnet18", "model.options": {}}
-    with pytest.raises(WeightsError, match="none that fit"):
+    with pytest.raises(WeightsError, match=r"missing or of another shape .* set in `model:` .*\"small\""):
         api.train(write_config(), settings, out=tmp_path / "second")
+
+
+def test_weights_of_other_widths_are_refused_though_their_first_layers_fit(write_config, tmp_path, trained):
+    settings = {"model.weights": str(trained), "model.options.widths": [8, 16, 24]}
+    with pytest.raises(WeightsError, match=r"expected all tensors of this backbone, .*\[\"8\", "):
+        api.train(write_config(), settings, out=tmp_path / "second")
+
+
+def test_weights_that_expect_other_pixel_values_are_told_of(trained):
+    model = api.load(trained).opened
+    other = model.input.model_copy(update={"mean": (0.5, 0.5, 0.5)})
+    line = initialise(model.network, str(trained), TASK, model.classes, other)
+    assert re.search(r"; warning: they expect input.mean \[.*\], found \[0.5, 0.5, 0.5\]$", line)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "weights", "expected"),
+    [
+        ("scratch", "tiny-imagenet", "expected no weights beside train.transfer: scratch"),
+        ("fine_tune", None, "expected weights beside train.transfer: fine_tune"),
+        ("feature_extraction", None, "expected weights beside train.transfer: feature_extraction"),
+    ],
+)
+def test_a_way_of_transfer_that_contradicts_the_start_is_refused(write_config, transfer, weights, expected):
+    with pytest.raises(ConfigError, match=f"model: {expected}"):
+        api.load_config(write_config(), {"train.transfer": transfer, "model.weights": weights})
+
+
+def test_weights_are_fine_tuned_unless_something_else_is_said(write_config):
+    for weights, expected in ((None, "scratch"), ("null", "scratch"), ("tiny-imagenet", "fine_tune")):
+        _, config = api.load_config(write_config(), {"model.weights": weights})
+        assert config.train.transfer == expected
 
 
 def test_weights_that_do_not_exist_are_named(write_config, tmp_path):

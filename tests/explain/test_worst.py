@@ -128,8 +128,8 @@ def test_both_classes_are_explained_beside_truth_and_prediction(tmp_path):
     mistake = Mistake(3, "wrong class", 1.609, 1, 2, 0.7)
     row, asked = row_of(TASK, mistake, Sample(image, 2, 3), prediction)
     assert [aim.class_index for aim in asked] == [1, 2] and all(aim.place is None for aim in asked)
-    assert np.array_equal(row.cells[0], TASK.draw(image, 2, CLASSES, ""))
-    assert np.array_equal(row.cells[1], TASK.draw(image, prediction, CLASSES, ""))
+    assert np.array_equal(row.cells[0], TASK.draw(image, 2, CLASSES))
+    assert np.array_equal(row.cells[1], TASK.draw(image, prediction, CLASSES))
     assert row.captions == [
         "b.png\ntruth: rocket",
         "wrong class: dog 0.70\ncosts loss 1.6",

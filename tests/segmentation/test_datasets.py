@@ -246,6 +246,12 @@ def test_splits_can_be_joined(root):
         opened(root, train="train+train", ids=NAMES)
 
 
+def test_a_plus_may_be_part_of_a_name(root):
+    for kind in ("", "annot"):
+        (root / f"train{kind}").rename(root / f"a+b{kind}")
+    assert ids_of(opened(root, train="a+b", ids=NAMES))[0] == "a+b/a.jpg"
+
+
 def test_a_split_that_is_not_set_is_named(root):
     with pytest.raises(DataError, match=r"expected a val split, found data\.val: null; .*holds: train/"):
         opened(root, "val", ids=NAMES)

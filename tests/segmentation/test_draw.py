@@ -34,7 +34,7 @@ def shows(image, color):
 def test_small_pictures_are_enlarged_by_a_whole_factor(size, factor):
     image = np.full((*size, 3), 128, np.uint8)
     mask = halves(size, 1, 2)
-    drawn = draw(image, SegmentationMap(mask), CLASSES, "title")
+    drawn = draw(image, SegmentationMap(mask), CLASSES)
     assert drawn.shape == (size[0] * factor, size[1] * factor, 3)
     assert drawn.dtype == np.uint8
     assert (image == 128).all()  # the inputs are left alone

@@ -109,7 +109,7 @@ def test_weights_fade_to_inner_borders_only():
 def test_the_mask_is_the_best_class_of_the_blended_scores(network):
     size, tiling = (90, 120), Tiling(40, 0.25)
     image = torch.randn(1, 3, *size)
-    stitcher = TASK.stitcher(Scores(), size, {}, CLASSES)
+    stitcher = TASK.stitcher(Scores(), size, {})
     windows = tile_windows(*size, tiling)
     with torch.no_grad():
         for start in range(0, len(windows), 3):  # batches do not end with rows

@@ -78,12 +78,6 @@ class CutNetwork(BackboneModule):
         for part in dict.fromkeys(layer.partition(".")[0] for stage in self.stages for layer in stage):
             self.add_module(part, network.get_submodule(part))
 
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Names of the max pools between levels, finest first; SegNet wants their positions."""
-        layers = [layer for stage in self.stages for layer in stage]
-        return tuple(layer for layer in layers if isinstance(self.get_submodule(layer), nn.MaxPool2d))
-
     def levels(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the layers in order; the output of the last layer of each stage is a level."""
         features, levels = images, []

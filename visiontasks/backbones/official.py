@@ -6,8 +6,8 @@ A classifier here is a `backbone` and a `head`; torchvision's is one module with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from visiontasks.backbones import torchvision_names
 from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
@@ -16,6 +16,7 @@ from visiontasks.io.downloads import Download
 from visiontasks.io.weights import ModelRecord
 
 T = TypeVar("T")
+Adopted = tuple[ModelRecord, Callable[[Mapping[str, Any]], dict[str, Any]]]
 
 HEADS: Final = ("fc.", "classifier.")
 AUXILIARY: Final = ("aux1.", "aux2.")  # GoogLeNet's extra classifiers, of use in training only
@@ -43,12 +44,13 @@ def normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, f
     return ((0.5,) * 3, (0.5,) * 3) if name == "googlenet" else (IMAGENET_MEAN, IMAGENET_STD)
 
 
-def adopt_classifier(found: Download, tensors: Mapping[str, T]) -> tuple[dict[str, T], ModelRecord]:
-    """A downloaded state dict of a classifier as one of our models; any task can start from its backbone.
+def adopt_classifier(found: Download) -> Adopted:
+    """A published classifier as one of our models; any task can start from its backbone.
 
     Args:
-        found: what was downloaded; its entry says size, crop and class names.
-        tensors: torchvision's names -> tensors.
+        found: what is to be downloaded; its entry says size, crop and class names.
+
+    Returns: its record, and what makes our state dict of torchvision's.
 
     Raises: UsageError for a network that is none of our backbones.
     """
@@ -72,7 +74,7 @@ def adopt_classifier(found: Download, tensors: Mapping[str, T]) -> tuple[dict[st
         options={"temperature": 1.0},
         provenance={"source": found.url},
     )
-    return renamed_tensors(tensors), record
+    return record, renamed_tensors
 
 
 def distinct(names: list[str]) -> tuple[str, ...]:

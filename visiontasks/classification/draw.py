@@ -10,7 +10,6 @@ import numpy as np
 from visiontasks.classes import ClassMap
 from visiontasks.classification.types import Classification
 from visiontasks.drawing import (
-    DARK,
     color_of,
     draw_label,
     enlarged,
@@ -26,14 +25,13 @@ LINES = 3  # classes on a picture
 SMALLEST_SHARE = 0.05  # probability below which the second and third class are left out
 
 
-def draw(image: Image, result: Classification | int, classes: ClassMap, title: str = "") -> Image:
-    """The picture with its class in the upper left corner, and a title below.
+def draw(image: Image, result: Classification | int, classes: ClassMap) -> Image:
+    """The picture with its class in the upper left corner.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         result: a prediction (its best classes with their probabilities), or a true class's index.
         classes: their names; long ones are shortened.
-        title: written at the lower edge; "" = nothing.
 
     Returns:
         (f*H, f*W, 3) uint8: the same size, but where the shorter side has less than 200 pixels the picture
@@ -41,8 +39,8 @@ def draw(image: Image, result: Classification | int, classes: ClassMap, title: s
     """
     if isinstance(result, Classification):
         best = [(index, p) for index, p in result.top(LINES) if p >= SMALLEST_SHARE] or result.top(1)
-        return _draw_shares(image, best, classes, title)
-    return _draw_shares(image, [(int(result), None)], classes, title)
+        return _draw_shares(image, best, classes)
+    return _draw_shares(image, [(int(result), None)], classes)
 
 
 def draw_example(example: Example[int], classes: ClassMap) -> Image:
@@ -57,19 +55,15 @@ def draw_example(example: Example[int], classes: ClassMap) -> Image:
     order = np.argsort(-target, kind="stable")[: LINES - 1]
     shares = [(int(index), float(target[index])) for index in order if target[index] > 0]
     if len(shares) == 1:
-        return _draw_shares(image, [(shares[0][0], None)], classes, "")
-    return _draw_shares(image, shares, classes, "")
+        return _draw_shares(image, [(shares[0][0], None)], classes)
+    return _draw_shares(image, shares, classes)
 
 
-def _draw_shares(
-    image: Image, shares: Sequence[tuple[int, float | None]], classes: ClassMap, title: str
-) -> Image:
+def _draw_shares(image: Image, shares: Sequence[tuple[int, float | None]], classes: ClassMap) -> Image:
     """Labels from the upper left corner down: (class, its share or None)."""
     drawn = enlarged(image)
     height, width = drawn.shape[:2]
     size = font_size(height, width)
-    if title:
-        draw_label(drawn, title, (0, height), DARK, size=size)
     for line, (index, share) in reversed(list(enumerate(shares))):  # the best on top, where there is no room
         name, number = classes.names[index], "" if share is None else f" {share:.2f}"
         text = shorten(name, size, width - text_width(number, size) - size) + number

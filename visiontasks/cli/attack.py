@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiontasks.cli.options import Share, device_option, json_option, precision_option
+from visiontasks.cli.options import (
+    Share,
+    device_option,
+    echo_file,
+    is_given,
+    json_option,
+    max_pixels_option,
+    precision_option,
+)
 from visiontasks.errors import ImageError, UsageError, number_of
 from visiontasks.tasks import load_task
 
@@ -50,6 +58,7 @@ EPSILONS = "0,1,2,4,8"
 @click.option("--task", help="classify, detect or segment, where torchvision's network could do several.")
 @device_option
 @precision_option
+@max_pixels_option
 @json_option
 def command(
     images: tuple[str, ...],
@@ -62,6 +71,7 @@ def command(
     task: str | None,
     device: str,
     precision: str,
+    max_pixels: int,
     as_json: bool,
     **measure: Any,
 ) -> None:
@@ -80,22 +90,23 @@ def command(
     if images and given:
         flag = next(iter(given)).replace("_", "-")
         raise UsageError(f"expected pictures or a data set, found pictures and --{flag}; leave one out")
+    if not images and is_given("max_pixels"):
+        raise UsageError("expected pictures beside --max-pixels, found none; data sets have data.max_pixels")
     if method == "fgsm" and steps is not None:
         raise UsageError("expected --steps beside --method pgd, found it beside fgsm, which goes one step")
     from visiontasks import api
     from visiontasks.cli.predict import default_model
-    from visiontasks.engine.results import make_result_folder, next_free_folder
+    from visiontasks.engine.results import result_folder
     from visiontasks.explain.attack import Attack
 
     walk = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
     how = Attack(method, epsilons, **walk)
-    paths = _inputs(images, out)
+    paths = _inputs(images)
     name = weights or default_model(load_task(task or "classification").name)
     model = api.load(name, task=task, device=device, precision=precision)
-    folder = out or next_free_folder(Path("runs") / "attack")
-    make_result_folder(folder)
+    folder = result_folder("attack", out, paths)
     if images:
-        _attack_pictures(model, paths, how, folder, as_json=as_json)
+        _attack_pictures(model, paths, how, folder, max_pixels=max_pixels, as_json=as_json)
     else:
         _measure(model, how, folder, as_json=as_json, given=given)
 
@@ -110,8 +121,8 @@ def parse_epsilons(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def _inputs(images: tuple[str, ...], out: Path | None) -> list[Path]:
-    """Raises: UsageError where an input does not exist, is a video, or lies in the results' folder."""
+def _inputs(images: tuple[str, ...]) -> list[Path]:
+    """Raises: UsageError where an input does not exist, or is a video."""
     from visiontasks.io.files import list_inputs
     from visiontasks.io.video import is_video
 
@@ -119,13 +130,11 @@ def _inputs(images: tuple[str, ...], out: Path | None) -> list[Path]:
     for path in paths:
         if is_video(path):
             raise UsageError(f"expected pictures to attack, found the video {path}; give one of its frames")
-        if out is not None and out.resolve() in (path.resolve().parent, path.parent.resolve()):
-            raise UsageError(f"the results' folder {out} holds inputs; choose another with -o")
     return paths
 
 
 def _attack_pictures(
-    model: Model[Any], paths: list[Path], how: Attack, folder: Path, *, as_json: bool
+    model: Model[Any], paths: list[Path], how: Attack, folder: Path, *, max_pixels: int, as_json: bool
 ) -> None:
     """A line a picture and strength; attack.json last. Exits with 1 when a picture could not be read."""
     from visiontasks import api
@@ -140,7 +149,7 @@ def _attack_pictures(
     victim = victim_of(model)
     for path in paths:
         try:
-            found = api.attack(model, path, how)
+            found = api.attack(model, path, how, max_pixels=max_pixels)
         except ImageError as fault:
             skipped.append({"file": str(path), "reason": str(fault)})
             click.echo(f"skipped: {fault}", err=True)
@@ -153,7 +162,7 @@ def _attack_pictures(
     content = {**frame, **describe_attack(how), "images": records, "skipped": skipped}
     write_json(folder / "attack.json", content)
     if as_json:
-        click.echo((folder / "attack.json").read_text(encoding="utf-8"), nl=False)
+        echo_file(folder / "attack.json")
     ending = f", skipped {len(skipped)}" if skipped else ""
     click.echo(f"{number_of(len(records), 'picture')}{ending}; {folder}", err=True)
     sys.exit(1 if skipped else 0)
@@ -173,7 +182,7 @@ def _measure(model: Model[Any], how: Attack, folder: Path, *, as_json: bool, giv
 
     found = api.robustness(model, how, out=folder, report=Report(), **given)
     if as_json:
-        click.echo((folder / "attack.json").read_text(encoding="utf-8"), nl=False)
+        echo_file(folder / "attack.json")
     else:
         _show(found)
     click.echo(f"protocol: {found.protocol}; written to {folder}", err=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from visiontasks.cli.data_input import data_options, guard_data, open_named
+from visiontasks.cli.options import Share
 
 WIDTH = 100  # columns of a report that goes to a file
 
@@ -28,7 +29,7 @@ WIDTH = 100  # columns of a report that goes to a file
     "--max-skip",
     default=0.01,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Share(0, 1),
     help="Largest share of pictures that may be unusable.",
 )
 def check(

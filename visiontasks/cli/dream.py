@@ -62,9 +62,10 @@ def command(
     visiontasks dream clouds.jpg -w runs/classification/cifar10 --layer stages.2 --unit 17 --octaves 6
     """
     from visiontasks import api
-    from visiontasks.cli.grown import PREVIEW, finish, result_folder
+    from visiontasks.cli.grown import PREVIEW, finish
     from visiontasks.cli.predict import default_model
     from visiontasks.engine.log import Report
+    from visiontasks.engine.results import result_folder
     from visiontasks.explain.dream import Dreaming
     from visiontasks.io.images import read_image
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from visiontasks.classes import parse_class_mapping
-from visiontasks.cli.options import Share, device_option, json_option, precision_option
+from visiontasks.cli.options import Share, device_option, is_given, json_option, precision_option
 from visiontasks.errors import UsageError
 from visiontasks.tasks import TASKS
 
@@ -130,10 +129,8 @@ def command(
 
 def _refuse(names: Collection[str], beside: str) -> None:
     """Raises: UsageError for a flag that has no effect here, rather than ignoring it."""
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-        if given and parameter.name in names:
+    for parameter in click.get_current_context().command.params:
+        if parameter.name in names and is_given(parameter.name):
             raise UsageError(f"expected no {parameter.opts[0]} beside {beside}, found one; leave it out")
 
 

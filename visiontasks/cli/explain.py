@@ -13,7 +13,14 @@ from visiontasks.cli.explain_network import METHODS as NETWORK_METHODS
 from visiontasks.cli.explain_network import OPTIONS_OF as METHODS_OF
 from visiontasks.cli.explain_network import network_options, run_network_method
 from visiontasks.cli.explain_worst import refuse_without_worst, run_worst, worst_options
-from visiontasks.cli.options import Share, device_option, json_option, max_pixels_option
+from visiontasks.cli.options import (
+    Share,
+    device_option,
+    echo_file,
+    is_given,
+    json_option,
+    max_pixels_option,
+)
 from visiontasks.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +73,7 @@ OPTIONS_OF: Final = {  # option -> the methods that have it
 @click.option(
     "--conf", "confidence", type=Share(0, 1), help="Least score of a detection. [default: the model's]"
 )
-@click.option("-o", "--out", type=click.Path(), help="Folder of the results. [default: runs/explain/NNN]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Results. [default: runs/explain/NNN]")
 @device_option
 @max_pixels_option
 @json_option
@@ -77,7 +84,7 @@ def command(
     target: str | None,
     batch_size: int | None,
     confidence: float | None,
-    out: str | None,
+    out: Path | None,
     device: str,
     max_pixels: int,
     as_json: bool,
@@ -115,14 +122,15 @@ def command(
     """
     worst = given.pop("worst")
     options = _typed(**given)
+    of_pictures = {"max_pixels": max_pixels} if is_given("max_pixels") else {}
     if worst is not None:
         _check_method(method or "grad-cam", [name for name in options if name in OPTIONS_OF])
-        options |= _typed(method=method, target=target, batch_size=batch_size)
+        options |= _typed(method=method, target=target, batch_size=batch_size) | of_pictures
         run_worst(worst, image, weights, confidence, out, device, as_json, options)
         return
     refuse_without_worst(options)
     if method in NETWORK_METHODS:
-        options |= _typed(target=target, batch_size=batch_size, conf=confidence)
+        options |= _typed(target=target, batch_size=batch_size, conf=confidence) | of_pictures
         run_network_method(method, image, weights, out, device, as_json, options)
         return
     chosen = method or "grad-cam"
@@ -131,7 +139,7 @@ def command(
     _check_method(chosen, options)
     from visiontasks import api
     from visiontasks.cli.predict import default_model
-    from visiontasks.engine.results import make_result_folder, next_free_folder
+    from visiontasks.engine.results import result_folder
     from visiontasks.explain.picture import Method
 
     options |= {} if batch_size is None else {"batch_size": batch_size}
@@ -145,13 +153,10 @@ def command(
     began = time.perf_counter()
     explanation = model.explain(Path(image), target, how, max_pixels=max_pixels)
     milliseconds = 1000 * (time.perf_counter() - began)
-    folder = Path(out) if out is not None else next_free_folder(Path("runs") / "explain")
-    if folder.resolve() == Path(image).resolve().parent:
-        raise UsageError(f"the results' folder {folder} holds the input; choose another with -o")
-    make_result_folder(folder)
+    folder = result_folder("explain", out, [Path(image)])
     record = _write(explanation, folder, image, model.name)
     if as_json:
-        click.echo((folder / "explanation.json").read_text(encoding="utf-8"), nl=False)
+        echo_file(folder / "explanation.json")
     more = "" if explanation.gap is None else f", sum off by {explanation.gap:.1%}"
     more += f", layer {explanation.layer}" if explanation.layer else ""
     click.echo(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from visiontasks.cli.options import SEED, Share
+from visiontasks.cli.options import SEED, Share, echo_file
 from visiontasks.errors import UsageError, number_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_network_method(
     method: str,
     image: str | None,
     weights: str | None,
-    out: str | None,
+    out: Path | None,
     device: str,
     as_json: bool,
     given: Mapping[str, Any],
@@ -104,18 +104,17 @@ def run_network_method(
             raise UsageError(f"expected --{name} with {owners}, found --method {method}; leave it out")
     from visiontasks import api
     from visiontasks.cli.predict import default_model
-    from visiontasks.engine.results import make_result_folder, next_free_folder
+    from visiontasks.engine.results import result_folder
     from visiontasks.io.files import write_json
 
     precision = "auto" if method == "top-patches" else "fp32"
     model = api.load(weights or default_model("classification"), device=device, precision=precision)
-    folder = Path(out) if out is not None else next_free_folder(Path("runs") / "explain")
-    make_result_folder(folder)
+    folder = result_folder("explain", out)
     found, line = METHODS[method](model, folder, **given)
     record = {"model": model.name, "method": method, **found}
     write_json(folder / "explanation.json", record)
     if as_json:
-        click.echo((folder / "explanation.json").read_text(encoding="utf-8"), nl=False)
+        echo_file(folder / "explanation.json")
     click.echo(f"{line}; {folder}", err=as_json)
 
 

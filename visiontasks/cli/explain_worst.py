@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from visiontasks.cli.explain_network import METHODS as NETWORK_METHODS
-from visiontasks.cli.options import Share
+from visiontasks.cli.options import Share, echo_file
 from visiontasks.errors import UsageError, number_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run_worst(
     image: str | None,
     weights: str | None,
     confidence: float | None,
-    out: str | None,
+    out: Path | None,
     device: str,
     as_json: bool,
     given: Mapping[str, Any],
@@ -88,7 +88,7 @@ def run_worst(
     from visiontasks import api
     from visiontasks.cli.predict import default_model
     from visiontasks.engine.log import Report
-    from visiontasks.engine.results import make_result_folder, next_free_folder
+    from visiontasks.engine.results import result_folder
     from visiontasks.explain.picture import Method
 
     maps = {name: given[name] for name in OF_MAPS if name in given}
@@ -96,11 +96,10 @@ def run_worst(
     about_data = {name: given[name] for name in (*OWN, *SHARED) if name in given}
     options = {} if confidence is None else {"confidence": confidence}
     model = api.load(weights or default_model("classification"), device=device, options=options)
-    folder = Path(out) if out is not None else next_free_folder(Path("runs") / "explain")
-    make_result_folder(folder)
+    folder = result_folder("explain", out)
     found = api.worst(model, n, method=Method(**maps), out=folder, report=Report(), **about_data)
     if as_json:
-        click.echo((folder / "worst.json").read_text(encoding="utf-8"), nl=False)
+        echo_file(folder / "worst.json")
     for number, error in enumerate(found.errors, start=1):
         click.echo(_line(number, error, found.unit), err=as_json)
     click.echo(_total(found, folder), err=True)

@@ -1,30 +1,20 @@
-"""What `dream` and `stylize` share: the folder of the results, what is written there, how a stop ends."""
+"""What `dream` and `stylize` share: what is written into the folder of the results, how a stop ends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiontasks.errors import Interrupted, UsageError
+from visiontasks.cli.options import echo_file
+from visiontasks.errors import Interrupted
 
 if TYPE_CHECKING:
     from visiontasks.explaining.dream import Grown
 
 PREVIEW = "preview.png"  # in the folder of the results, until they are there
-
-
-def result_folder(verb: str, out: Path | None, inputs: Sequence[Path]) -> Path:
-    """OUT, or the next free runs/<verb>/NNN; made. Raises: UsageError where inputs or other files lie."""
-    from visiontasks.engine.results import make_result_folder, next_free_folder
-
-    folder = out or next_free_folder(Path("runs") / verb)
-    if folder.resolve() in (path.resolve().parent for path in inputs):
-        raise UsageError(f"the results' folder {folder} holds an input; choose another with -o")
-    make_result_folder(folder)
-    return folder
 
 
 def finish(
@@ -53,7 +43,7 @@ def finish(
     write_json(folder / f"{verb}.json", record)
     remove_quietly(folder / PREVIEW)
     if as_json:
-        click.echo((folder / f"{verb}.json").read_text(encoding="utf-8"), nl=False)
+        echo_file(folder / f"{verb}.json")
     click.echo(f"{line}; {picture}", err=as_json)
     if grown.stopped:
         raise Interrupted(grown.stopped, f"{verb} stopped after {taken} of {grown.steps} steps")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 
 class Share(click.FloatRange):
@@ -31,3 +33,14 @@ max_pixels_option = click.option(
     "--max-pixels", default=100_000_000, show_default=True, help="A larger picture is refused."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
+
+
+def is_given(parameter: str) -> bool:
+    """Whether a parameter of the running command was typed."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is ParameterSource.COMMANDLINE
+
+
+def echo_file(file: Path) -> None:
+    """Print a JSON file that was written, for --json."""
+    click.echo(file.read_text(encoding="utf-8"), nl=False)

@@ -30,7 +30,10 @@ def prediction_options(*, formats: Sequence[str]) -> Callable[[F], F]:
         click.argument("images", nargs=-1, required=True),
         click.option("-w", "--weights", help="A bundled name, weights file, run folder or torchvision:NAME."),
         click.option(
-            "-o", "--out", type=click.Path(), help="Folder of the results. [default: runs/<verb>/NNN]"
+            "-o",
+            "--out",
+            type=click.Path(path_type=Path),
+            help="Folder of the results. [default: runs/<verb>/NNN]",
         ),
         click.option(
             "--format",
@@ -87,7 +90,7 @@ def run_prediction(
     task: str,
     images: Sequence[str],
     weights: str | None,
-    out: str | None,
+    out: Path | None,
     formats: Sequence[str],
     no_draw: bool,
     device: str,
@@ -122,29 +125,34 @@ def run_prediction(
             "JSON lines; leave it or --format out"
         )
     from visiontasks import api
-    from visiontasks.engine.results import ResultFolder, next_free_folder
+    from visiontasks.engine.results import ResultFolder, result_folder
     from visiontasks.engine.signals import stop_signals
+    from visiontasks.ledger import Ledger
 
     name = weights or default_model("classification" if method == "sliding-window" else task)
     model = api.load(name, task=task, device=device, precision=precision, method=method, options=options)
-    folder = Path(out) if out else next_free_folder(Path("runs") / model.task.verb)
-    if any(folder.resolve() in (path.resolve().parent, path.parent.resolve()) for path in paths):
-        raise UsageError(f"the results' folder {folder} holds inputs; choose another with -o")
+    folder = result_folder(model.task.verb, out, paths)
     results = ResultFolder(folder, model.task, model.classes, model.name, formats=formats, draw=not no_draw)
     began = time.perf_counter()
+    ledger = Ledger(strict)
     with stop_signals() as stop:
-        _predict_pictures(model, pictures, results, stop, strict=strict, as_json=as_json, how=how)
+        _predict_pictures(
+            model, pictures, results, stop, strict=strict, as_json=as_json, how={**how, "ledger": ledger}
+        )
         frames = [
             _predict_video(model, path, results, stop, strict=strict, as_json=as_json, how=how)
             for path in videos
             if not stop.signum
         ]
+    results.repaired = [str(entry) for entry in ledger.entries]
     path = results.close()
     if stop.signum:
         done = number_of(len(results.records), "picture")
         raise Interrupted(stop.signum, f"{path} holds the {done} so far")
     if as_json and (pictures or not videos):
         click.echo(json.dumps(results.content()))
+    for line in ledger.summary():
+        click.echo(line, err=True)
     counted = number_of(len(results.records), "picture") if pictures or not videos else ""
     counted += f"{', ' if counted else ''}{sum(frames)} frames" if videos else ""
     skipped = f", skipped {len(results.skipped)}" if results.skipped else ""
@@ -218,7 +226,7 @@ def _predict_video(
             if as_json:
                 click.echo(line)
             if results.draw:
-                drawn = task.draw(predicted.image, predicted.prediction, model.classes, "")
+                drawn = task.draw(predicted.image, predicted.prediction, model.classes)
                 size = drawn.shape[0], drawn.shape[1]
                 writer = writer or stack.enter_context(
                     write_video(results.path / f"{stem}.mp4", video.rate, size)

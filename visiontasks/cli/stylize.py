@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from visiontasks.cli.options import LARGEST_SIDE, SEED, device_option, json_option, max_pixels_option
+from visiontasks.cli.options import (
+    LARGEST_SIDE,
+    SEED,
+    Share,
+    device_option,
+    json_option,
+    max_pixels_option,
+)
 from visiontasks.errors import UsageError
 
 
@@ -29,12 +36,10 @@ from visiontasks.errors import UsageError
 @click.option(
     "--style-weight",
     metavar="W",
-    type=click.FloatRange(0),
+    type=Share(0),
     help="Of the style error against the content error. [default: 1]",
 )
-@click.option(
-    "--variation", metavar="W", type=click.FloatRange(0), help="Of the total variation. [default: 0.1]"
-)
+@click.option("--variation", metavar="W", type=Share(0), help="Of the total variation. [default: 0.1]")
 @click.option("--optimizer", type=click.Choice(("lbfgs", "adam")), help="[default: lbfgs]")
 @click.option("--steps", type=click.IntRange(1), help="Of the optimizer. [default: 200]")
 @click.option(
@@ -80,9 +85,10 @@ def command(
     if style_layers:
         how["style_layers"] = parse_layers(style_layers)
     from visiontasks import api
-    from visiontasks.cli.grown import PREVIEW, finish, result_folder
+    from visiontasks.cli.grown import PREVIEW, finish
     from visiontasks.cli.predict import default_model
     from visiontasks.engine.log import Report
+    from visiontasks.engine.results import result_folder
     from visiontasks.io.images import read_image
 
     pictures = [read_image(path, max_pixels=max_pixels) for path in (content, style)]

@@ -71,7 +71,7 @@ def draw_pictures(
 
     def draw(place: int) -> Image:
         sample = source[place]
-        return task.draw(sample.image, sample.target, source.classes, "")
+        return task.draw(sample.image, sample.target, source.classes)
 
     return _sheet([(partial(draw, place), _name(source.files[place])) for place in places], columns)
 
@@ -127,7 +127,7 @@ def _draw_picture(data: OpenedData, split: str, file: str) -> Image:
         raise
     except (ValueError, DataError):  # it was left out, or its labels are wrong
         return enlarged(read_image(source.root / file, max_pixels=data.config.max_pixels))
-    return data.task.draw(sample.image, sample.target, source.classes, "")
+    return data.task.draw(sample.image, sample.target, source.classes)
 
 
 def _say(name: str, messages: Sequence[str]) -> str:

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontasks.classes import ClassMap
 from visiontasks.detection.config import AugmentConfig, DetectionConfig, InputConfig, LossConfig, ModelConfig
+from visiontasks.detection.convert import carry, convert
 from visiontasks.detection.data_tools import DATA_TOOLS
 from visiontasks.detection.datasets import open_source
 from visiontasks.detection.draw import draw, draw_example, plots
-from visiontasks.detection.metrics import DetectionEvaluator
+from visiontasks.detection.metrics import DetectionEvaluator, compare
+from visiontasks.detection.mining import refresh
 from visiontasks.detection.mistakes import DetectionMistakes, cut
+from visiontasks.detection.official import adopt
 from visiontasks.detection.operating_point import choose_operating_point
 from visiontasks.detection.outputs import OUTPUTS, describe, record
 from visiontasks.detection.types import Boxes, Detections
-from visiontasks.types import (
-    Batch,
-    Example,
-    Infer,
-    Source,
-    Stitcher,
-    Targets,
-    Task,
-    Transform,
-)
+from visiontasks.types import Batch, Example, Source, Stitcher, Targets, Task, Transform
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from visiontasks.io.downloads import Download
-    from visiontasks.io.weights import ModelRecord
 
 
 def _build_transform(
@@ -56,45 +46,7 @@ def _build_model(
     return build_model(model, classes, loss, source)
 
 
-def _sample_weights(config: DetectionConfig, source: Source[Boxes]) -> None:
-    """Every picture once an epoch."""
-
-
-def _compare(truth: Path, predictions: Path, options: Mapping[str, Any]) -> DetectionEvaluator:
-    from visiontasks.detection.metrics.compare import compare
-
-    return compare(truth, predictions, options)
-
-
-def _adopt(found: Download, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ModelRecord]:
-    from visiontasks.detection.official import adopt
-
-    return adopt(found, tensors)
-
-
-def _convert(record: ModelRecord, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ModelRecord]:
-    from visiontasks.detection.convert import convert
-
-    return convert(record, tensors)
-
-
-def _carry(record: ModelRecord, tensors: Mapping[str, Tensor], classes: ClassMap) -> dict[str, Tensor]:
-    from visiontasks.detection.convert import carry
-
-    return carry(record, tensors, classes)
-
-
-def _refresh(
-    config: DetectionConfig, epoch: int, memory: Mapping[str, Tensor] | None, infer: Infer
-) -> Mapping[str, Tensor] | None:
-    from visiontasks.detection.mining import refresh
-
-    return refresh(config, epoch, memory, infer)
-
-
-def _stitcher(
-    network: Any, size: tuple[int, int], options: Mapping[str, float], classes: ClassMap
-) -> Stitcher[Detections]:
+def _stitcher(network: Any, size: tuple[int, int], options: Mapping[str, float]) -> Stitcher[Detections]:
     from visiontasks.detection.stitch import DetectionStitcher
 
     return DetectionStitcher(network, size, options)
@@ -119,7 +71,6 @@ TASK: Task[Boxes, Detections] = Task(
     collate=_collate,
     build_model=_build_model,
     build_evaluator=DetectionEvaluator,
-    sample_weights=_sample_weights,
     draw=draw,
     draw_example=draw_example,
     plots=plots,
@@ -127,11 +78,11 @@ TASK: Task[Boxes, Detections] = Task(
     record=record,
     as_truth=Detections.as_truth,
     outputs=OUTPUTS,
-    compare=_compare,
-    adopt=_adopt,
-    convert=_convert,
-    carry=_carry,
-    refresh=_refresh,
+    compare=compare,
+    adopt=adopt,
+    convert=convert,
+    carry=carry,
+    refresh=refresh,
     stitcher=_stitcher,
     data=DATA_TOOLS,
     targets=_targets,

@@ -36,7 +36,7 @@ WINDOWS: Final = 36  # windows of an example that are drawn
 Plate = tuple[float, float, float, float]  # xyxy, pixels of the drawing
 
 
-def draw(image: Image, result: Detections | Boxes, classes: ClassMap, title: str = "") -> Image:
+def draw(image: Image, result: Detections | Boxes, classes: ClassMap) -> Image:
     """The picture with its boxes, each in its class's colour, with name and score.
 
     The best boxes are drawn last and named first; a label that would hide another one is left out, and then
@@ -46,7 +46,6 @@ def draw(image: Image, result: Detections | Boxes, classes: ClassMap, title: str
         image: (H, W, 3) uint8 RGB.
         result: a prediction, or the true boxes.
         classes: their names; long ones are shortened.
-        title: written at the lower edge; "" = nothing.
 
     Returns:
         (f*H, f*W, 3) uint8: the same size, but where the shorter side has less than 200 pixels the picture
@@ -58,7 +57,7 @@ def draw(image: Image, result: Detections | Boxes, classes: ClassMap, title: str
         numbers = [f" {score:.2f}" for score in result.scores.tolist()]
     else:
         numbers = [" (crowd)" if crowd else "" for crowd in result.crowd.tolist()]
-    _draw_boxes(drawn, boxes, [classes.names[label] for label in result.labels.tolist()], numbers, title)
+    _draw_boxes(drawn, boxes, [classes.names[label] for label in result.labels.tolist()], numbers)
     return drawn
 
 
@@ -88,20 +87,17 @@ def _draw_window(image: Image, name: str) -> Image:
     return drawn
 
 
-def _draw_boxes(
-    image: Image, boxes: Floats, names: Sequence[str], numbers: Sequence[str], title: str = ""
-) -> None:
-    """Paint boxes (N, 4), best first, as many of their labels as there is room for, and a title; in place."""
+def _draw_boxes(image: Image, boxes: Floats, names: Sequence[str], numbers: Sequence[str]) -> None:
+    """Paint boxes (N, 4), best first, and as many of their labels as there is room for; in place."""
     size = _letters(image, boxes, [name + number for name, number in zip(names, numbers, strict=True)])
     for i in reversed(range(len(boxes))):
         draw_box(image, boxes[i].tolist(), color_of(names[i]), thickness=max(2, size // 6))
     longest = int(NAME_SHARE * image.shape[1])
     short = {name: shorten(name, size, longest) for name in set(names)}
     texts = [short[name] + number for name, number in zip(names, numbers, strict=True)]
-    taken = _draw_title(image, title) if title else []
-    places = _places(image, boxes, texts, size, taken)
+    places = _places(image, boxes, texts, size, [])
     if None in places:
-        places = _places(image, boxes, texts, size, [*taken, *_draw_legend(image, names, size)])
+        places = _places(image, boxes, texts, size, _draw_legend(image, names, size))
     for name, text, place in zip(names, texts, places, strict=True):
         if place is not None:
             draw_label(image, text, place[:2], color_of(name), size=size)
@@ -151,14 +147,6 @@ def _places(
         room_left -= width * height
         count += 1
     return places
-
-
-def _draw_title(image: Image, title: str) -> list[Plate]:
-    """A line at the lower edge; returns the place that it takes."""
-    size = font_size(image.shape[0], image.shape[1])
-    draw_label(image, title, (0, image.shape[0]), DARK, size=size)
-    top, bottom = float(image.shape[0] - label_height(size)), float(image.shape[0])
-    return [(0.0, top, float(label_width(title, size)), bottom)]
 
 
 def _draw_legend(image: Image, names: Sequence[str], size: int) -> list[Plate]:

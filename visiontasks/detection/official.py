@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from visiontasks.backbones import torchvision_names
-from visiontasks.backbones.official import adopt_classifier
+from visiontasks.backbones.official import Adopted, adopt_classifier
 from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
 from visiontasks.errors import UsageError, unknown_name
 from visiontasks.io.downloads import Download
@@ -82,20 +83,21 @@ RENAMED: Final = (  # in torchvision's names -> in ours; older files lack a leve
 )
 
 
-def adopt(found: Download, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ModelRecord]:
-    """A downloaded state dict as one of our models.
+def adopt(found: Download) -> Adopted:
+    """A published detector or classifier as one of our models.
 
     Rows of the head that stand for numbers that COCO does not use are left out: no picture taught them, so
     their scores are next to nothing.
 
     Args:
-        found: what was downloaded; its entry names the classes.
-        tensors: torchvision's names -> tensors.
+        found: what is to be downloaded; its entry names the classes.
+
+    Returns: its record, and what makes our state dict of torchvision's.
 
     Raises: UsageError for a network that is none of these detectors, nor a classifier to start from.
     """
     if found.model in torchvision_names():
-        return adopt_classifier(found, tensors)
+        return adopt_classifier(found)
     if found.model not in DETECTORS:
         raise UsageError(unknown_name("torchvision detector", found.model, DETECTORS))
     categories = found.weights.meta["categories"]
@@ -115,7 +117,7 @@ def adopt(found: Download, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         options={"confidence": 0.5, "iou": 0.5, "max_detections": 100},
         provenance={"source": found.url},
     )
-    return convert_tensors(tensors, rows), record
+    return record, partial(convert_tensors, rows=rows)
 
 
 def convert_tensors(tensors: Mapping[str, Tensor], rows: list[int]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from visiontasks.config import TrainConfig
 from visiontasks.engine.device import default_workers
 from visiontasks.engine.distributed import Group
 from visiontasks.engine.evaluate import Measured, evaluate
+from visiontasks.engine.faults import run_faults
 from visiontasks.engine.infer import Setting, infer
 from visiontasks.engine.loader import Batches, Pictures, build_loader, checked
 from visiontasks.engine.log import MetricsLog, duration
@@ -214,19 +215,13 @@ def _gradients(run: Run, step_module: Any, batch: Batch) -> dict[str, float]:
     for number, part in enumerate(parts):
         share = len(part.infos) * plan.group.world / global_size
         last = number == len(parts) - 1
-        try:
-            with nullcontext() if last or plan.group.world == 1 else step_module.no_sync():
-                _use_batch_statistics(run.network, len(part.infos) > 1)
-                losses = step_module(part)
-                total = torch.stack(list(losses.values())).sum()
-                _check_finite(total.item(), plan, run.position, part)
-                torch.autograd.backward(run.scaler.scale(total * share))
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise _out_of_memory(batch, plan.config) from error
-        except RuntimeError as error:
-            if "alloc" not in str(error):
-                raise
-            raise _out_of_memory(batch, plan.config) from error
+        alone = nullcontext() if last or plan.group.world == 1 else step_module.no_sync()
+        with run_faults(_less_memory(batch, plan.config)), alone:
+            _use_batch_statistics(run.network, len(part.infos) > 1)
+            losses = step_module(part)
+            total = torch.stack(list(losses.values())).sum()
+            _check_finite(total.item(), plan, run.position, part)
+            torch.autograd.backward(run.scaler.scale(total * share))
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + value.item() * len(part.infos) / len(batch.infos)
     return totals
@@ -255,10 +250,11 @@ def _check_finite(total: float, plan: Plan, position: Position, part: Batch) -> 
         )
 
 
-def _out_of_memory(batch: Batch, config: TrainConfig) -> RunError:
+def _less_memory(batch: Batch, config: TrainConfig) -> str:
+    """What to do when a step takes too much."""
     height, width = batch.images.shape[-2:]
-    return RunError(
-        f"memory ran out with {len(batch.infos)} pictures of {height}x{width} a step; "
+    return (
+        f"a step has {len(batch.infos)} pictures of {height}x{width}: "
         f"raise train.accumulate (now {config.accumulate}) or lower train.batch_size"
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,25 +127,32 @@ def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mappin
     return Setting(device, input.mean, input.std, {**task.decode_options, **options})
 
 
-def read_model(name: str, task: Task[Any, Any]) -> tuple[dict[str, Tensor], ModelRecord]:
+def read_model(
+    name: str, task: Task[Any, Any], accept: Callable[[ModelRecord], None] | None = None
+) -> tuple[dict[str, Tensor], ModelRecord]:
     """The content of a model by name: a bundled name, a file, a run's folder, `torchvision:NAME`.
 
     Args:
         name: see `resolve_weights`.
         task: the task of a downloaded network; that of a file is in its record.
+        accept: called with the record before anything is downloaded; may raise.
 
     Raises:
         UsageError: no such model. WeightsError: the file is damaged. DataError: a download failed.
     """
     found = resolve_weights(name)
     if isinstance(found, Download):
-        path = download(found.url, sha_prefix=found.sha_prefix)
-        tensors, record = task.adopt(found, load_torchvision_state(path))
-        return tensors, record
-    return load_weights(found)
+        record, convert = task.adopt(found)
+        if accept is not None:
+            accept(record)
+        return convert(load_torchvision_state(download(found.url, sha_prefix=found.sha_prefix))), record
+    tensors, record = load_weights(found)
+    if accept is not None:
+        accept(record)
+    return tensors, record
 
 
-def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: ClassMap) -> str:
+def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: ClassMap, input: Any) -> str:
     """Start a network from another's tensors: the backbone's, and the rest if task and classes are the same.
 
     From another task's model also what `Task.carry` finds in it.
@@ -152,13 +160,14 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
     Args:
         network: changed in place; tensors that do not fit keep their values.
         name: as in `read_model`; any task.
-        task, classes: of the network.
+        task, classes, input: of the network; `input` is its section of the config.
 
     Returns:
-        The receipt, one line: what was taken and what not.
+        The receipt, one line: what was taken and what not, and whether the weights saw other pixel values.
 
     Raises:
-        UsageError, WeightsError: as `read_model`; WeightsError also when no tensor of the backbone fits.
+        UsageError, WeightsError: as `read_model`; WeightsError also when a part of the backbone would stay as
+            it is, because the weights have no tensor of that name and shape.
     """
     tensors, record = read_model(name, task)
     anew = _why_anew(record, task, classes)
@@ -169,13 +178,25 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
         carried = {key: tensor for key, tensor in carried.items() if key in wanted}
         offered, rest = {**offered, **carried}, "the rest of the head" if carried else rest
     receipt = check_tensors(wanted, offered)
-    if not any(key.startswith("backbone.") for key in receipt.matched):
+    lacking = [key for key in (*receipt.missing, *receipt.reshaped) if key.startswith("backbone.")]
+    if lacking:
+        theirs = {key: record.model[key] for key in ("backbone", "options") if key in record.model}
         raise WeightsError(
-            f"{name}: expected tensors of this backbone, found none that fit ({receipt.summary()}); "
-            "choose the backbone that the weights were trained with"
+            f"{name}: expected all tensors of this backbone, found {len(lacking)} missing or of another "
+            f"shape ({lacking[0]}, ...); set in `model:` what they were trained with: {json.dumps(theirs)}"
         )
     network.load_state_dict({key: offered[key] for key in receipt.matched}, strict=False)
-    return f"weights from {name}: {receipt.summary()}{f'; {rest} starts anew ({anew})' if anew else ''}"
+    line = f"weights from {name}: {receipt.summary()}{f'; {rest} starts anew ({anew})' if anew else ''}"
+    return line + _other_pixels(record, input)
+
+
+def _other_pixels(record: ModelRecord, input: Any) -> str:
+    """What to say where the weights were trained on pixels of another mean or spread; empty where not."""
+    return "".join(
+        f"; warning: they expect input.{name} {record.input[name]}, found {list(getattr(input, name))}"
+        for name in ("mean", "std")
+        if record.input.get(name) not in (None, list(getattr(input, name)))
+    )
 
 
 def _why_anew(record: ModelRecord, task: Task[Any, Any], classes: ClassMap) -> str:

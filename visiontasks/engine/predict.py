@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from visiontasks.classes import ClassMap
 from visiontasks.engine.device import num_cores
 from visiontasks.engine.infer import Setting, forward
 from visiontasks.engine.loader import by_size
@@ -59,7 +58,6 @@ class _Read(Generic[Name]):
 def predict(
     task: Task[Any, Any],
     network: Any,
-    classes: ClassMap,
     pictures: Iterable[Name],
     read: Callable[[Name], Image],
     transform: Transform[Any],
@@ -73,7 +71,6 @@ def predict(
     Args:
         task: what the network does.
         network: in evaluation mode, on the setting's device.
-        classes: of the network.
         pictures: names of pictures, taken as they are needed.
         read: gives a picture by name; runs in threads; may raise ImageError.
         transform: the deterministic one.
@@ -97,7 +94,7 @@ def predict(
                 predictions = _predict_batch(task, network, [item.example for item in readable], setting)
             else:
                 predictions = [
-                    _predict_tiled(task, network, classes, item.image, transform, setting, batch_size, tiling)
+                    _predict_tiled(task, network, item.image, transform, setting, batch_size, tiling)
                     for item in readable
                 ]
             milliseconds = 1000 * (time.perf_counter() - began) / max(1, len(readable))
@@ -129,7 +126,6 @@ def _predict_batch(
 def _predict_tiled(
     task: Task[Any, Any],
     network: Any,
-    classes: ClassMap,
     image: Any,
     transform: Transform[Any],
     setting: Setting,
@@ -138,7 +134,7 @@ def _predict_tiled(
 ) -> Any:
     assert task.stitcher is not None
     height, width = image.shape[:2]
-    stitcher = task.stitcher(network, (height, width), setting.options, classes)
+    stitcher = task.stitcher(network, (height, width), setting.options)
     windows = tile_windows(height, width, tiling)
     for start in range(0, len(windows), batch_size):
         part = windows[start : start + batch_size]

@@ -10,6 +10,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.errors import ImageError, RunError, UsageError
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
+from visiontasks.ledger import Ledger
 from visiontasks.types import Evaluator, Image, Output, Task
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # formats that drawings are written in; others become PNG
@@ -22,6 +23,18 @@ RESULTS = (  # a folder that has one is a command's own
     "dream.json",
     "stylize.json",
 )
+
+
+def result_folder(verb: str, out: Path | None, inputs: Sequence[Path] = ()) -> Path:
+    """OUT, or the next free runs/<verb>/NNN; made.
+
+    Raises: UsageError where an input, also behind a link, or something else lies; RunError as below.
+    """
+    folder = out or next_free_folder(Path("runs") / verb)
+    if any(folder.resolve() in (path.resolve().parent, path.parent.resolve()) for path in inputs):
+        raise UsageError(f"the results' folder {folder} holds an input; choose another with -o")
+    make_result_folder(folder)
+    return folder
 
 
 def next_free_folder(parent: Path) -> Path:
@@ -96,6 +109,7 @@ class ResultFolder:
         self.stems: set[str] = set()
         self.records: list[dict[str, Any]] = []
         self.skipped: list[dict[str, str]] = []
+        self.repaired: list[str] = []
         self.outputs: list[Output[Any]] = [task.outputs[name](path, classes) for name in formats]
 
     def add(self, file: str, image: Image, prediction: Any) -> None:
@@ -108,7 +122,7 @@ class ResultFolder:
         for output in self.outputs:
             output.add(file, (height, width), prediction)
         if self.draw:
-            drawn = self.task.draw(image, prediction, self.classes, "")
+            drawn = self.task.draw(image, prediction, self.classes)
             write_atomic(self.path / name, encode(drawn, Path(name).suffix))
 
     def skip(self, file: str, fault: ImageError) -> None:
@@ -126,7 +140,13 @@ class ResultFolder:
     def content(self) -> dict[str, Any]:
         """What predictions.json holds."""
         frame = {"task": self.task.name, "model": self.model, "classes": list(self.classes.names)}
-        return {**frame, "images": self.records, "skipped": self.skipped}
+        return {**frame, "images": self.records, "skipped": self.skipped, "repaired": self.repaired}
+
+
+def write_skipped(folder: Path, ledgers: Mapping[str, Ledger]) -> None:
+    """skipped.json: {split: a line for all that could not be used as it was}."""
+    listed = {split: [str(entry) for entry in ledger.entries] for split, ledger in ledgers.items()}
+    write_json(folder / "skipped.json", listed)
 
 
 def write_measurements(

@@ -35,7 +35,7 @@ from visiontasks.engine.model_files import (
     save_model,
     setting_of,
 )
-from visiontasks.engine.results import write_measurements
+from visiontasks.engine.results import write_measurements, write_skipped
 from visiontasks.engine.run import Plan
 from visiontasks.engine.signals import Stop, stop_signals
 from visiontasks.errors import UsageError, number_of
@@ -135,7 +135,7 @@ def _prepare(
     torch.manual_seed(config.seed)
     network = task.build_model(config.model, train_source.classes, config.loss, train_source)
     if config.model.weights is not None and state is None:
-        report.line(initialise(network, config.model.weights, task, train_source.classes))
+        report.line(initialise(network, config.model.weights, task, train_source.classes, config.input))
     if config.train.transfer == "feature_extraction":
         from visiontasks.backbones import freeze
 
@@ -157,7 +157,7 @@ def _prepare(
         transforms=partial(TransformAt, task, config, train_source.classes),
         refresh=None if task.refresh is None else partial(task.refresh, config),
         val_transform=task.build_transform(config.input, None, train_source.classes, None),
-        sample_weights=task.sample_weights(config, train_source),
+        sample_weights=task.sample_weights and task.sample_weights(config, train_source),
         export=export,
         group=group,
         stop=stop,
@@ -229,8 +229,7 @@ def _tell_skipped(plan: Plan) -> None:
         for line in ledger.summary():
             plan.report.line(f"{split}: {line}")
     if plan.group.leads and plan.folder.config.exists():
-        listed = {split: [str(entry) for entry in ledger.entries] for split, ledger in ledgers.items()}
-        write_json(plan.folder.path / "skipped.json", listed)
+        write_skipped(plan.folder.path, ledgers)
 
 
 def _write_end(plan: Plan) -> None:

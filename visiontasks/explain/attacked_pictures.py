@@ -172,8 +172,8 @@ def write_attacked(
 def _sheet(found: AttackedPicture, differences: Sequence[Image], victim: Victim) -> Image:
     """The picture and what is seen on it, clean and attacked; below each the amplified difference."""
     task, classes = victim.task, victim.classes
-    drawn = [task.draw(found.image, found.prediction, classes, "")]
-    drawn += [task.draw(one.image, one.as_file, classes, "") for one in found.attacked]
+    drawn = [task.draw(found.image, found.prediction, classes)]
+    drawn += [task.draw(one.image, one.as_file, classes) for one in found.attacked]
     said = [task.describe(found.prediction, classes)]
     said += [task.describe(one.as_file, classes) for one in found.attacked]
     names = ["the picture", *(f"epsilon {one.epsilon}/255, as a file" for one in found.attacked)]

@@ -91,9 +91,7 @@ def show_mistake(
     asked = dict.fromkeys(label for label in (mistake.predicted, mistake.truth) if label is not None)
     found = {label: explain(Aim(label, place=mistake.place)) for label in asked}
     prediction = next(iter(found.values())).prediction
-    cells = [
-        task.draw(image, task.cut(labels, window), classes, "") for labels in (sample.target, prediction)
-    ]
+    cells = [task.draw(image, task.cut(labels, window), classes) for labels in (sample.target, prediction)]
     for cell in cells:
         _mark(cell, mistake.place, window)
     maps = []

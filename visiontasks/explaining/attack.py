@@ -100,7 +100,7 @@ def robustness(
     """
     from visiontasks.engine.faults import run_faults
     from visiontasks.engine.log import Report
-    from visiontasks.engine.results import make_result_folder
+    from visiontasks.engine.results import make_result_folder, write_skipped
     from visiontasks.engine.signals import stop_signals
     from visiontasks.explain.attack import Attack
     from visiontasks.explain.robustness import choose_pictures, measure_robustness, write_robustness
@@ -131,4 +131,5 @@ def robustness(
     account(source, len(places), max_skip, report)
     if out is not None:
         write_robustness(Path(out), found, model.name)
+        write_skipped(Path(out), {split: source.ledger})
     return found

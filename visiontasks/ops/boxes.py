@@ -92,28 +92,6 @@ def iou_matrix(boxes: Array, others: Array) -> Array:
     return _ratio(shared, box_area(boxes)[..., :, None] + box_area(others)[..., None, :] - shared)
 
 
-def giou_matrix(boxes: Array, others: Array) -> Array:
-    """Generalised IoU: the IoU less the share of the enclosing box that neither covers.
-
-    Source: Rezatofighi et al. 2019 (arXiv 1902.09630, algorithm 1).
-
-    Args:
-        boxes: (..., N, 4) xyxy. others: (..., M, 4) xyxy.
-
-    Returns:
-        (..., N, M) in [-1, 1]; 0 where the enclosing box has no area.
-    """
-    boxes, others = _full_precision(boxes), _full_precision(others)
-    library = _library(boxes)
-    shared = _intersection_matrix(boxes, others)
-    union = box_area(boxes)[..., :, None] + box_area(others)[..., None, :] - shared
-    low = library.minimum(boxes[..., :, None, :2], others[..., None, :, :2])  # (..., N, M, 2)
-    high = library.maximum(boxes[..., :, None, 2:], others[..., None, :, 2:])
-    around = (high - low)[..., 0] * (high - low)[..., 1]
-    result: Array = _ratio(shared, union) - _ratio(around - union, around)
-    return result
-
-
 def crowd_overlap_matrix(detections: Array, crowds: Array) -> Array:
     """Intersection over the detection's own area: what COCO measures against a group in one box.
 

@@ -16,7 +16,7 @@ from visiontasks.segmentation.mistakes import SegmentationMistakes, cut
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
 from visiontasks.segmentation.outputs import OUTPUTS, describe, record
 from visiontasks.segmentation.types import Mask, SegmentationMap
-from visiontasks.types import Batch, Example, Source, Stitcher, Targets, Task, Transform
+from visiontasks.types import Batch, Example, Stitcher, Targets, Task, Transform
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,16 +44,10 @@ def _build_model(
     return build_model(model, classes, loss or LossConfig(), source)
 
 
-def _build_stitcher(
-    network: Any, size: tuple[int, int], options: Mapping[str, float], classes: ClassMap
-) -> Stitcher[SegmentationMap]:
-    from visiontasks.segmentation.stitch import build_stitcher
+def _stitcher(network: Any, size: tuple[int, int], options: Mapping[str, float]) -> Stitcher[SegmentationMap]:
+    from visiontasks.segmentation.stitch import MaskStitcher
 
-    return build_stitcher(network, size, options, classes)
-
-
-def _sample_weights(config: SegmentationConfig, source: Source[Mask]) -> None:
-    """Every picture once an epoch."""
+    return MaskStitcher(network, size)
 
 
 def _targets() -> Targets:
@@ -75,7 +69,6 @@ TASK: Task[Mask, SegmentationMap] = Task(
     collate=_collate,
     build_model=_build_model,
     build_evaluator=SegmentationEvaluator,
-    sample_weights=_sample_weights,
     draw=draw,
     draw_example=draw_example,
     plots=plots,
@@ -85,7 +78,7 @@ TASK: Task[Mask, SegmentationMap] = Task(
     outputs=OUTPUTS,
     compare=compare,
     adopt=adopt_classifier,
-    stitcher=_build_stitcher,
+    stitcher=_stitcher,
     data=DATA_TOOLS,
     targets=_targets,
     build_mistakes=SegmentationMistakes,

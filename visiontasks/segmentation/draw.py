@@ -32,7 +32,7 @@ NAME_SHARE: Final = 0.3  # of the picture's width, that a name may take
 LEGEND_SHARE: Final = 0.34  # of the picture's height, that the legend may take
 
 
-def draw(image: Image, result: SegmentationMap | Mask, classes: ClassMap, title: str = "") -> Image:
+def draw(image: Image, result: SegmentationMap | Mask, classes: ClassMap) -> Image:
     """The picture with each class painted over it in its colour, contours, and a legend at the lower edge.
 
     The class `background` is left unpainted, what a truth ignores is dark.
@@ -41,7 +41,6 @@ def draw(image: Image, result: SegmentationMap | Mask, classes: ClassMap, title:
         image: (H, W, 3) uint8 RGB.
         result: a prediction, or a true mask (H, W).
         classes: their names; long ones are shortened.
-        title: written at the upper edge; "" = nothing.
 
     Returns:
         (f*H, f*W, 3) uint8: the same size, but where the shorter side has less than 200 pixels the picture
@@ -51,8 +50,6 @@ def draw(image: Image, result: SegmentationMap | Mask, classes: ClassMap, title:
     drawn = enlarged(image)
     _paint(drawn, mask, classes)
     _draw_legend(drawn, _entries(mask, classes))
-    if title:
-        draw_label(drawn, title, (0, 0), DARK)
     return drawn
 
 

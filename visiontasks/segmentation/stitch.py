@@ -7,14 +7,13 @@ surroundings, yields to the neighbour's, and the change from one to the other is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from visiontasks.classes import ClassMap
 from visiontasks.segmentation.types import Mask, SegmentationMap
 from visiontasks.types import ImageInfo, Window
 
@@ -134,10 +133,3 @@ class MaskStitcher:
         """scores: (K, h, W) of the rows from `top` on."""
         rows = scores.max(dim=0).indices.to(torch.uint8).numpy()  # many times faster than argmax
         self.mask[top : top + len(rows)] = rows
-
-
-def build_stitcher(
-    network: Any, size: tuple[int, int], options: Mapping[str, float], classes: ClassMap
-) -> MaskStitcher:
-    """What joins the tiles of a picture of `size` (height, width); options and classes change nothing."""
-    return MaskStitcher(network, size)

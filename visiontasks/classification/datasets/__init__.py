@@ -27,6 +27,7 @@ from visiontasks.splits import (
     find_split,
     listed_places,
     ordered_classes,
+    parts_of,
     rename_classes,
 )
 
@@ -77,10 +78,8 @@ def open_source(
 def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Listing:
     """Read a split: one place, or several with + between their names."""
     reader = FORMATS[config.format]
-    if "+" not in location or (root / location).exists():
-        return reader(root, location, ledger)
-    parts = [part.strip() for part in location.split("+")]
-    return join_listings([reader(root, part, ledger) for part in parts], f"{root / location}", ledger)
+    listings = [reader(root, part, ledger) for part in parts_of(root, location)]
+    return listings[0] if len(listings) == 1 else join_listings(listings, f"{root / location}", ledger)
 
 
 def _training_classes(config: DataConfig, root: Path, split: str, found: ClassMap) -> ClassMap:

@@ -34,6 +34,7 @@ from visiontasks.splits import (
     find_split,
     listed_places,
     ordered_classes,
+    parts_of,
     places_in_part,
     rename_classes,
 )
@@ -104,9 +105,8 @@ def open_source(
 def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Found:
     """Read a split: one list, or several with + between their names."""
     reader = FORMATS[config.format]
-    if "+" not in location or (root / location).exists():
-        return reader(root, location, config, ledger)
-    return join_lists([reader(root, part.strip(), config, ledger) for part in location.split("+")], ledger)
+    lists = [reader(root, part, config, ledger) for part in parts_of(root, location)]
+    return lists[0] if len(lists) == 1 else join_lists(lists, ledger)
 
 
 def _named(found: Found, config: DataConfig, where: str, ledger: Ledger, *, complete: bool) -> Found:

@@ -22,7 +22,14 @@ from visiontasks.segmentation.datasets.folders import read_folders
 from visiontasks.segmentation.datasets.labelled_masks import LabelledMasks, Listing
 from visiontasks.segmentation.datasets.list_file import read_list_file
 from visiontasks.segmentation.datasets.voc import read_voc
-from visiontasks.splits import find_split, listed_places, ordered_classes, places_in_part, rename_classes
+from visiontasks.splits import (
+    find_split,
+    listed_places,
+    ordered_classes,
+    parts_of,
+    places_in_part,
+    rename_classes,
+)
 
 __all__ = ["FORMATS", "LabelledMasks", "open_source"]
 
@@ -70,9 +77,8 @@ def open_source(
 
 def _read(config: DataConfig, root: Path, location: str, ledger: Ledger) -> Listing:
     """One split, or several joined by `+`, each picture once."""
-    first, *others = [
-        FORMATS[config.format](root, part.strip(), config, ledger) for part in location.split("+")
-    ]
+    reader = FORMATS[config.format]
+    first, *others = [reader(root, part, config, ledger) for part in parts_of(root, location)]
     images, truth = list(first.images), first.truth
     for other in others:
         if other.classes != first.classes:

@@ -263,7 +263,7 @@ def write_card(bundle: Bundle) -> str:
         "operating point": options + chosen,
     }
     texts = {
-        "Data and its terms": f"{notes.data_name}. {notes.licence}",
+        "Data and its terms": f"{notes.data_name}; its terms: {notes.licence}.",
         "How it was made": f"    {notes.command}\n\n"
         f"{notes.minutes:.0f} minutes on {notes.trained_on}, {notes.date}, visiontasks {notes.visiontasks}. "
         f"Recipe: `{notes.recipe}`.",
@@ -273,7 +273,7 @@ def write_card(bundle: Bundle) -> str:
     }
     assert tuple(texts) == SECTIONS
     classes = textwrap.fill(", ".join(record.classes), WIDTH)
-    parts = [f"# {name}", f"{notes.summary}. {len(record.classes)} classes:", classes]
+    parts = [f"# {name}", f"{notes.summary}:", classes]
     parts.append(
         "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {text} |" for key, text in facts.items())])
     )
@@ -284,6 +284,7 @@ def write_card(bundle: Bundle) -> str:
 def _figures(split: str, bundle: Bundle) -> str:
     """The figures of one split, overall and by class, and how they were counted."""
     figures, numbers = bundle.notes.measured[split], bundle.numbers[split]
+    chosen = " The epoch that was kept was the best of those measured on these pictures."
     fitted = (
         " What depends on the operating point (ECE, log_loss) is measured on the pictures that it was chosen "
         "by: one number, but not a stranger's judgement."
@@ -291,6 +292,7 @@ def _figures(split: str, bundle: Bundle) -> str:
     said = (
         f"On {split}, {figures.pictures} pictures, {figures.device} (95% intervals); before rounding to fp16 "
         f"the headline figure was {number_text(figures.full_precision)}."
+        + (chosen if split == "val" else "")
         + (fitted if split == "val" and "temperature" in bundle.notes.operating_point else "")
     )
     overall = ["| figure | value |", "| --- | --- |", *figure_rows(figures.metrics)]

@@ -36,7 +36,7 @@ class ClassMap:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise DataError("expected at least one class, found none")
+            raise DataError("expected at least one class, found none; name them")
         for name in self.names:
             if not name or name != name.strip():
                 raise DataError(f"expected class names without outer spaces, found {name!r}; rename it")

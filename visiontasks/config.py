@@ -26,6 +26,10 @@ from visiontasks.io.images import MAX_PIXELS
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[
+    int,
+    Field(ge=1, description="pictures a step, over all processes; an incomplete last one is left out"),
+]
 Depth = Annotated[int, Field(ge=1, le=1000)]  # layers, one after the other
 Side = Annotated[int, Field(ge=1, le=8192)]  # of a network's input, pixels
 
@@ -87,7 +91,7 @@ class TrainConfig(Section):
     """How a run is trained; the same for every task."""
 
     epochs: Positive = Field(10, description="passes over the training pictures")
-    batch_size: Positive = Field(64, description="pictures a step, over all processes")
+    batch_size: BatchSize = 64
     accumulate: Positive = Field(1, description="parts that a batch is computed in, to save memory")
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -98,7 +98,7 @@ def test_the_confidence_keeps_what_is_best_and_nothing_else():
     above = levels[levels > confidence].min()  # decode keeps scores above it
     assert _brute_force(predictions, truths, above, 4) == pytest.approx(max(values), abs=1e-12)
     usual = _brute_force(predictions, truths, 0.5 + 1e-9, 4)
-    gain = f"mean F1 {max(values):.3f}, from 0.5 on {usual:.3f}"
+    gain = f"mean F1 {max(values):.3f}, at 0.5 it is {usual:.3f}"
     pairs = zip(predictions, truths, strict=True)
     empty = [max(found.scores, default=0.0) for found, truth in pairs if not len(truth)]
     assert 5 < len(empty) < LEAST_EMPTY

@@ -97,10 +97,7 @@ def check_backbone(name: str) -> str:
     Raises: UsageError for an unknown name, or for `timm/NAME` where the package timm is not installed.
     """
     if family_of(name) == "timm_nets" and importlib.util.find_spec("timm") is None:
-        raise UsageError(
-            f"expected the package timm for the backbone '{name}', found none; "
-            "install it with: pip install 'visiontasks[timm]'"
-        )
+        raise UsageError(f"expected the package timm for the backbone '{name}', found none; pip install timm")
     return name
 
 

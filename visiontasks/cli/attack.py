@@ -49,7 +49,7 @@ EPSILONS = "0,1,2,4,8"
     "--split", type=click.Choice(["train", "val", "test"]), help="Part of the data. [default: test]"
 )
 @click.option("--max-images", type=click.IntRange(1), help="At most so many pictures of the data.")
-@click.option("--batch-size", type=click.IntRange(1), help="Pictures a step. [default: the task's]")
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures per step. [default: the task's]")
 @click.option(
     "--workers", type=click.IntRange(0), help="Processes that read pictures. [default: by the machine]"
 )

@@ -12,7 +12,7 @@ from visiontasks.cli.predict import prediction_options, run_prediction
 @click.command("classify")
 @prediction_options(formats=("json", "csv"))
 def command(**options: Any) -> None:
-    """Say what is on each picture: IMAGES are files, folders or globs.
+    """Say what is on each picture: IMAGES are files, videos, folders or globs.
 
     \b
     visiontasks classify photo.jpg -w runs/classification/shapes

@@ -77,7 +77,10 @@ def show(
     for fault in sheet.faults:
         click.echo(f"not shown: {fault}", err=True)
     if sheet.image is None:
-        raise DataError(f"expected pictures to show, found {len(sheet.faults)} that can't be read")
+        raise DataError(
+            f"expected pictures to show, found {len(sheet.faults)} that can't be read; "
+            "visiontasks data check lists why"
+        )
     path = out or next_free_folder(Path("runs") / "data") / "sheet.png"
     write_atomic(path, encode(sheet.image, ".png"))
     click.echo(f"{sheet.shown} picture{'s' * (sheet.shown != 1)}", err=True)

@@ -19,18 +19,18 @@ MOST_IN_TILES: Final = 10_000  # objects on a picture that is looked at in tiles
 @click.option(
     "--iou",
     type=Share(0, 1),
-    help="Largest overlap of two of a class. [default: the model's]",
+    help="Largest IoU of two boxes of a class (NMS). [default: the model's]",
 )
 @click.option(
     "--max-det",
     "max_detections",
     type=click.IntRange(1),
-    help="Most objects a picture. [default: the model's; with --tile 10000]",
+    help="Most boxes per picture. [default: the model's; with --tile 10000]",
 )
 @click.option(
     "--method",
     type=click.Choice(METHODS),
-    help="Insist on a method; sliding-window takes a classifier's weights too. [default: the model's]",
+    help="Refuse weights of another; sliding-window takes a classifier's, too. [default: the model's]",
 )
 @tile_options()
 def command(

@@ -11,6 +11,19 @@ import click
 
 from visiontasks.cli.options import json_option
 
+NEEDED = (
+    "opencv-python-headless",
+    "albumentations",
+    "pycocotools",
+    "click",
+    "pydantic",
+    "PyYAML",
+    "rich",
+    "safetensors",
+    "numpy",
+    "pillow",
+    "matplotlib",
+)
 OPTIONAL = {"timm": "backbones timm/NAME", "tensorboard": "training curves in TensorBoard"}
 OPENCV = (
     "opencv-python",
@@ -56,17 +69,17 @@ def diagnose() -> tuple[dict[str, object], list[str]]:
             f"torch or torchvision cannot be imported ({error}); pip install --upgrade torch torchvision"
         )
         facts = {"python": sys.version.split()[0]}
-    for name in ("albumentations", "opencv-python-headless", "numpy", "pillow", "safetensors", "pydantic"):
+    for name in NEEDED:
         facts[name] = _version(name) or "missing"
     for name, use in OPTIONAL.items():
-        facts[name] = _version(name) or f"not installed ({use}: pip install 'visiontasks[{name}]')"
+        facts[name] = _version(name) or f"not installed ({use}: pip install {name})"
     if facts["albumentations"] not in ("2.0.8", "missing"):
         problems.append(
             f"expected albumentations 2.0.8, found {facts['albumentations']}; "
             "pip install albumentations==2.0.8"
         )
     problems += [
-        f"{name} is missing; pip install visiontasks" for name, value in facts.items() if value == "missing"
+        f"{name} is missing; pip install {name}" for name, value in facts.items() if value == "missing"
     ]
     return facts, problems
 

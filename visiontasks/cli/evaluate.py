@@ -57,7 +57,7 @@ FLAG_TASKS = {"ignore": "segment", "max_detections": "detect"}  # flags that one
     metavar="OLD=NEW",
     help="A class of the data under the model's name.",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="Pictures a step. [default: the task's]")
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures per step. [default: the task's]")
 @click.option(
     "--workers", type=click.IntRange(0), help="Processes that read pictures. [default: by the machine]"
 )

@@ -49,7 +49,7 @@ def command(as_json: bool) -> None:
     else:
         click.echo("Bundled models: none in this version; train one.")
     click.echo(f"Backbones (model.backbone, visiontasks inspect NAME):\n  {', '.join(backbones.names())}")
-    click.echo("  timm/NAME with the extra: pip install 'visiontasks[timm]'")
+    click.echo("  timm/NAME, where that package is installed: pip install timm")
     click.echo("Official weights, downloaded when asked for by name (-w torchvision:NAME; in brackets MB):")
     for verb, names in downloads.items():
         click.echo(f"  {verb}: {', '.join(f'{name} ({DOWNLOAD_MB[name]:.0f})' for name in names)}")

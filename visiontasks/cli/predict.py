@@ -28,7 +28,11 @@ def prediction_options(*, formats: Sequence[str]) -> Callable[[F], F]:
     """The flags that every prediction verb has."""
     options = [
         click.argument("images", nargs=-1, required=True),
-        click.option("-w", "--weights", help="A bundled name, weights file, run folder or torchvision:NAME."),
+        click.option(
+            "-w",
+            "--weights",
+            help="A bundled name, weights file, run folder, torchvision:NAME or coco; see visiontasks models.",
+        ),
         click.option(
             "-o",
             "--out",
@@ -44,7 +48,7 @@ def prediction_options(*, formats: Sequence[str]) -> Callable[[F], F]:
         ),
         click.option("--no-draw", is_flag=True, help="Draw no pictures."),
         click.option(
-            "--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Pictures a step."
+            "--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Pictures per step."
         ),
         device_option,
         precision_option,

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from visiontasks.backbones.section import BackboneSection
-from visiontasks.config import DataSection, Fraction, InputSection, Positive, RunConfig, Section, Side
+from visiontasks.config import (
+    BatchSize,
+    DataSection,
+    Fraction,
+    InputSection,
+    Positive,
+    RunConfig,
+    Section,
+    Side,
+    TrainConfig,
+)
 from visiontasks.detection.region_sections import (
     AnchorConfig,
     BatchNormConfig,
@@ -256,10 +266,17 @@ class LossConfig(Section):
     )
 
 
+class DetectionTrainConfig(TrainConfig):
+    """As of every task; the pictures are larger."""
+
+    batch_size: BatchSize = 8
+
+
 class DetectionConfig(RunConfig):
     """A whole detection run."""
 
     task: Literal["detection"] = Field("detection", description="what the run trains")
+    train: DetectionTrainConfig = DetectionTrainConfig()
     data: DataConfig
     input: InputConfig = InputConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -1,6 +1,6 @@
 """A classifier's weights as a sliding-window detector: `detect -w CLASSIFIER --method sliding-window`.
 
-Source: seeds/002, "Sliding windows".
+Source: slides 2, "Sliding windows".
 """
 
 from __future__ import annotations

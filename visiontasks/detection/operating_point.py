@@ -46,7 +46,7 @@ def choose_operating_point(
     below = max(limit, np.append(scores, 0.0)[best + 1])
     confidence = float(scores[best] + below) / 2  # where least depends on rounding
     usual = np.append(0.0, means)[np.count_nonzero(scores > USUAL)]
-    gain = f"mean F1 {means[best]:.3f}, from {USUAL} on {usual:.3f}"
+    gain = f"mean F1 {means[best]:.3f}, at {USUAL} it is {usual:.3f}"
     if len(alarms):
         shown = np.count_nonzero(alarms > confidence)
         gain += f"; boxes on {shown} of {len(alarms)} pictures without objects"

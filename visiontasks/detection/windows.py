@@ -1,6 +1,6 @@
 """The windows that a sliding-window detector is trained on: cut from each picture anew every epoch.
 
-Source: seeds/002, "Sliding windows": tightly cropped examples of the objects, and as many sections of the
+Source: slides 2, "Sliding windows": tightly cropped examples of the objects, and as many sections of the
 pictures that hold none (the background).
 """
 

@@ -92,7 +92,8 @@ def load_state(folder: RunFolder) -> dict[str, Any] | None:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(
-            f"{folder.state}: expected a run's state, found a damaged file ({reason})"
+            f"{folder.state}: expected a run's state, found a damaged file ({reason}); "
+            "start anew with --overwrite, or from weights/last.safetensors with model.weights"
         ) from error
     if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
         raise WeightsError(

@@ -1,6 +1,6 @@
 """DeepDream: a picture changed so that a layer says more loudly what it already sees there.
 
-Source: seeds/002, "Synthetic images": the deltas of a layer are set equal to its activations, which is the
+Source: slides 2, "Synthetic images": the deltas of a layer are set equal to its activations, which is the
 gradient of half the sum of their squares, and the picture takes small steps along the gradient at the pixels;
 Mordvintsev et al. 2015, the published notebook: octaves, jitter, gradients of one size.
 """

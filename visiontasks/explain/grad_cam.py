@@ -72,7 +72,7 @@ def grad_cam(
     A^(k) is channel k of the layer's output, alpha_k the mean over its units of d score / d a_ij^(k). The map
     is enlarged bilinearly. A layer that runs several times (for a mirrored view, a level of a pyramid) has a
     map each time; they are brought back to the picture and added.
-    Source: seeds/002, "Saliency maps"; Selvaraju et al. 2017 (arXiv 1610.02391, equations 1 and 2), where
+    Source: slides 2, "Saliency maps"; Selvaraju et al. 2017 (arXiv 1610.02391, equations 1 and 2), where
     negative values are cut off.
 
     Args:

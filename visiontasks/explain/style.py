@@ -1,7 +1,7 @@
 """Style transfer: the content of one picture, G's activations near C's, in the style of another, S.
 
 E(G) = E_content(G, C) + E_style(G, S), style being which channels of a layer answer together, wherever.
-Source: seeds/002, "Style transfer"; Gatys, Ecker & Bethge 2015, arXiv:1508.06576, equations 1 and 3 to 7.
+Source: slides 2, "Style transfer"; Gatys, Ecker & Bethge 2015, arXiv:1508.06576, equations 1 and 3 to 7.
 """
 
 from __future__ import annotations

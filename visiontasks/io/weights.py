@@ -159,7 +159,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], ModelRecord]:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split())
-        raise WeightsError(f"{path}: expected a whole weights file, found a damaged one ({reason})") from None
+        raise WeightsError(
+            f"{path}: expected a whole weights file, found a damaged one ({reason}); copy it again"
+        ) from None
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
             tensors[name] = tensor.to(torch.float32)

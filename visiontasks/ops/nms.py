@@ -77,7 +77,7 @@ def greedy_nms(
 ) -> list[int]:
     """The lecture's five steps for one class, to be read; `nms` does steps 3 to 5 quickly.
 
-    Source: seeds/002, "Non-max suppression".
+    Source: slides 2, "Non-max suppression".
 
     Args:
         boxes: (N, 4) xyxy, the windows. scores: (N,) probability of the class in each (step 1).

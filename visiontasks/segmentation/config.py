@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from visiontasks.config import DataSection, Fraction, InputSection, RunConfig, Section, Side
+from visiontasks.config import (
+    BatchSize,
+    DataSection,
+    Fraction,
+    InputSection,
+    RunConfig,
+    Section,
+    Side,
+    TrainConfig,
+)
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig, UNetConfig
 
 Format = Literal["masks", "colour", "list", "voc", "cityscapes", "coco"]
@@ -184,10 +193,17 @@ class AugmentConfig(Section):
         return value
 
 
+class SegmentationTrainConfig(TrainConfig):
+    """As of every task; the pictures are larger."""
+
+    batch_size: BatchSize = 8
+
+
 class SegmentationConfig(RunConfig):
     """A whole segmentation run."""
 
     task: Literal["segmentation"] = Field("segmentation", description="what the run trains")
+    train: SegmentationTrainConfig = SegmentationTrainConfig()
     data: DataConfig
     input: InputConfig = InputConfig()
     augment: AugmentConfig = AugmentConfig()

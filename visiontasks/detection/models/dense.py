@@ -3,7 +3,7 @@
 The first fully connected layer becomes a convolution as large as the window's features, the others become
 1x1 convolutions, and global pooling becomes pooling of that size: on a picture of exactly one window the
 result is 1x1, on a larger one there is one position a window.
-Source: seeds/002, "Sliding windows"; Sermanet et al. 2014, "OverFeat" (arXiv 1312.6229, section 3.5).
+Source: slides 2, "Sliding windows"; Sermanet et al. 2014, "OverFeat" (arXiv 1312.6229, section 3.5).
 """
 
 from __future__ import annotations

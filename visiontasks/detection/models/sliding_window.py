@@ -4,7 +4,7 @@ Without padding (`backbone: small, options: {padded: false}`) the score of a win
 cut out, to rounding. Any other backbone works too, with these differences: around a window that is cut out
 the network sees zeros, in a search it sees what lies there, which changes the features at the window's rim;
 and squeeze-excitation (MobileNet, EfficientNet, RegNet Y) averages over the whole level, not the window.
-Source: seeds/002, "Sliding windows", "Detection across scales", "Non-max suppression".
+Source: slides 2, "Sliding windows", "Detection across scales", "Non-max suppression".
 """
 
 from __future__ import annotations

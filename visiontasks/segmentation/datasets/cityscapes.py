@@ -59,7 +59,7 @@ def read_cityscapes(root: Path, location: str, config: DataConfig, ledger: Ledge
     ending = "_leftImg8bit.png"
     found = sorted(path.relative_to(root / images).as_posix() for path in top.glob(f"*/*{ending}"))
     if not found:
-        raise DataError(f"{top}: expected pictures <city>/*{ending}, found none")
+        raise DataError(f"{top}: expected pictures <city>/*{ending}, found none; set data.images")
     bases = [f"{masks}/{path.removesuffix(ending)}_{masks.rpartition('/')[2]}" for path in found]
     is_there = {kind: [(root / f"{base}_{kind}.png").exists() for base in bases] for kind in KINDS}
     kind = max(KINDS, key=lambda kind: sum(is_there[kind]))  # of equal ones the first

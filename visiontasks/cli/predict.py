@@ -31,7 +31,7 @@ def prediction_options(*, formats: Sequence[str]) -> Callable[[F], F]:
         click.option(
             "-w",
             "--weights",
-            help="A bundled name, weights file, run folder, torchvision:NAME or coco; see visiontasks models.",
+            help="A bundled name, weights file, run folder, torchvision:NAME or coco (see: models).",
         ),
         click.option(
             "-o",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,14 +257,13 @@ def measure(
     section = data_section(model, data, map_class or {})
     source = task.open_source(section, split, Ledger(strict), opened.classes)
     report.line(f"{model.name} on {split}: {number_of(len(source), 'picture')}, {opened.setting.device}")
-    setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
     with stop_signals() as stop, run_faults("lower --batch-size"):
         measured = run_evaluation(
             task,
             opened.network,
             source,
-            task.build_transform(opened.input, None, opened.classes, None),
-            setting,
+            opened.transform,
+            opened.evaluation_setting,
             batch_size=task.batch_size if batch_size is None else batch_size,
             workers=workers,
             max_skip=max_skip,

@@ -195,7 +195,7 @@ def find_operating_point(model: Model[Any], report: Report) -> OperatingPoint | 
             task,
             opened.network,
             source,
-            task.build_transform(opened.input, None, model.classes, None),
+            opened.transform,
             replace(opened.setting, options=options),
             batch_size=task.batch_size,
             workers=None,

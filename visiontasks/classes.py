@@ -6,11 +6,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visiontasks.errors import DataError, UsageError, unknown_name
+
+BACKGROUND: Final = "background"  # the class of what shows no object
 
 RENAME = "rename it with data.classes: {old: new} (to evaluate: --map-class old=new)"  # in messages
 MOST_NAMES = 20  # that a message lists

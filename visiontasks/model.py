@@ -18,7 +18,7 @@ from visiontasks.io.files import list_inputs, read_yaml
 from visiontasks.io.images import MAX_PIXELS, read_image
 from visiontasks.ledger import Ledger
 from visiontasks.tasks import load_task
-from visiontasks.types import Image, Sample, Task
+from visiontasks.types import Image, Task
 
 if TYPE_CHECKING:
     from visiontasks.engine.model_files import OpenModel
@@ -130,15 +130,13 @@ class Model(Generic[P]):
         from visiontasks.explain.picture import Method, explain_picture
         from visiontasks.explain.target import ask, parse_aim
 
-        opened, task, setting = self.opened, self.task, self.opened.setting
+        opened, task = self.opened, self.task
         aim = parse_aim(target, self.classes)
         pixels = as_image(image, max_pixels)
         image_id = str(image) if isinstance(image, str | Path) else "the picture"
-        transform = task.build_transform(opened.input, None, self.classes, None)
         with run_faults("lower --batch-size, or take a smaller picture"):
-            example = transform(Sample(pixels, None, image_id), np.random.default_rng(0), None)
-            batch = setting.device.load(task.collate([example]), setting.mean, setting.std)
-            subject = ask(task, opened.network, batch, aim, setting.options, self.classes)
+            batch = opened.batch_of(pixels, image_id)
+            subject = ask(task, opened.network, batch, aim, opened.setting.options, self.classes)
             return explain_picture(pixels, subject, method or Method())
 
     def _run(
@@ -152,14 +150,13 @@ class Model(Generic[P]):
         from visiontasks.engine.faults import run_faults
         from visiontasks.engine.predict import predict as run_prediction
 
-        transform = self.task.build_transform(self.opened.input, None, self.classes, None)
         with run_faults("lower --batch-size"):
             yield from run_prediction(
                 self.task,
                 self.opened.network,
                 images,
                 lambda image: as_image(image, max_pixels, ledger),
-                transform,
+                self.opened.transform,
                 self.opened.setting,
                 batch_size=batch_size,
                 tiling=tiling,

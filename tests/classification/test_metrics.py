@@ -15,11 +15,10 @@ from visiontasks.classification.metrics.scores import (
     bootstrap_mean,
     class_scores,
     confusion_matrix,
-    interval,
 )
 from visiontasks.classification.types import Classification
 from visiontasks.errors import DataError
-from visiontasks.ops.means import mean_present
+from visiontasks.ops.statistics import interval, mean_present
 from visiontasks.types import ImageInfo
 
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from tests.data.pictures import save, texture
 from visiontasks.data import duplicates
-from visiontasks.data.duplicates import alike_pairs, join_alike, join_pairs, same_pairs
+from visiontasks.data.duplicates import alike_pairs, join_alike, same_pairs
 from visiontasks.data.pictures import join_looks, look
 from visiontasks.data.sequences import shared_sequences
 from visiontasks.ledger import Ledger
+from visiontasks.ops.pairs import join_pairs
 
 
 def _changed(image, how):

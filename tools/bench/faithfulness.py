@@ -37,7 +37,7 @@ from visiontasks.explain.robustness import choose_pictures
 from visiontasks.explain.target import ask
 from visiontasks.ledger import Ledger
 from visiontasks.ops.boxes import iou_matrix
-from visiontasks.types import Aim, Sample
+from visiontasks.types import Aim
 
 RIGHT = 0.5  # IoU of a detection with the true box
 
@@ -111,11 +111,9 @@ def show(numbers):
 
 def asked(model, sample, aim):
     """The picture before the network. Gives a `Subject`."""
-    setting = model.opened.setting
-    transform = model.task.build_transform(model.opened.input, None, model.classes, None)
-    example = transform(Sample(sample.image, None, sample.image_id), np.random.default_rng(0), None)
-    batch = setting.device.load(model.task.collate([example]), setting.mean, setting.std)
-    return ask(model.task, model.opened.network, batch, aim, setting.options, model.classes)
+    opened = model.opened
+    batch = opened.batch_of(sample.image, sample.image_id)
+    return ask(model.task, opened.network, batch, aim, opened.setting.options, model.classes)
 
 
 def true_class(model, source, place, seed):

@@ -12,7 +12,7 @@ from typing import Final
 
 from visiontasks.classification.datasets.csv_file import COLUMNS
 from visiontasks.data_tools import Recognised
-from visiontasks.io.pictures import is_picture
+from visiontasks.io.files import is_picture
 
 SPLITS: Final[Mapping[str, tuple[str, ...]]] = {  # split -> its usual names, the likelier first
     "train": ("train", "training"),

@@ -12,8 +12,7 @@ import numpy as np
 from visiontasks.classification.datasets import LabelledImages
 from visiontasks.data_tools import Writer, Written
 from visiontasks.errors import DataError
-from visiontasks.io.files import write_csv
-from visiontasks.io.pictures import is_picture
+from visiontasks.io.files import is_picture, write_csv
 from visiontasks.ledger import Ledger
 from visiontasks.types import Source
 

@@ -138,11 +138,10 @@ def _attack_pictures(
 ) -> None:
     """A line a picture and strength; attack.json last. Exits with 1 when a picture could not be read."""
     from visiontasks import api
-    from visiontasks.engine.results import free_stem
     from visiontasks.explain.attacked_pictures import write_attacked
     from visiontasks.explain.robustness import describe_attack
     from visiontasks.explaining.attack import victim_of
-    from visiontasks.io.files import write_json
+    from visiontasks.io.files import free_stem, write_json
 
     stems: set[str] = set()
     records, skipped = [], []

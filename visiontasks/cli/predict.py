@@ -131,37 +131,38 @@ def run_prediction(
     from visiontasks import api
     from visiontasks.engine.results import ResultFolder, result_folder
     from visiontasks.engine.signals import stop_signals
-    from visiontasks.ledger import Ledger
 
     name = weights or default_model("classification" if method == "sliding-window" else task)
     model = api.load(name, task=task, device=device, precision=precision, method=method, options=options)
     folder = result_folder(model.task.verb, out, paths)
-    results = ResultFolder(folder, model.task, model.classes, model.name, formats=formats, draw=not no_draw)
+    results = ResultFolder(
+        folder, model.task, model.classes, model.name, formats=formats, draw=not no_draw, strict=strict
+    )
     began = time.perf_counter()
-    ledger = Ledger(strict)
     with stop_signals() as stop:
-        _predict_pictures(
-            model, pictures, results, stop, strict=strict, as_json=as_json, how={**how, "ledger": ledger}
-        )
+        _predict_pictures(model, pictures, results, stop, strict=strict, as_json=as_json, how=how)
         frames = [
             _predict_video(model, path, results, stop, strict=strict, as_json=as_json, how=how)
             for path in videos
             if not stop.signum
         ]
-    results.repaired = [str(entry) for entry in ledger.entries]
     path = results.close()
     if stop.signum:
         done = number_of(len(results.records), "picture")
         raise Interrupted(stop.signum, f"{path} holds the {done} so far")
     if as_json and (pictures or not videos):
         click.echo(json.dumps(results.content()))
-    for line in ledger.summary():
-        click.echo(line, err=True)
-    counted = number_of(len(results.records), "picture") if pictures or not videos else ""
-    counted += f"{', ' if counted else ''}{sum(frames)} frames" if videos else ""
-    skipped = f", skipped {len(results.skipped)}" if results.skipped else ""
-    click.echo(f"{counted}{skipped} in {time.perf_counter() - began:.1f} s; {path}", err=True)
+    counted = [number_of(len(results.records), "picture")] if pictures or not videos else []
+    counted += [f"{sum(frames)} frames"] if videos else []
+    _tell_total(results, counted, time.perf_counter() - began, path)
     sys.exit(1 if results.skipped else 0)
+
+
+def _tell_total(results: ResultFolder, counted: list[str], seconds: float, path: Path) -> None:
+    for line in results.ledger.summary():
+        click.echo(line, err=True)
+    counted += [f"skipped {len(results.skipped)}"] if results.skipped else []
+    click.echo(f"{', '.join(counted)} in {seconds:.1f} s; {path}", err=True)
 
 
 def _predict_pictures(
@@ -174,7 +175,7 @@ def _predict_pictures(
     as_json: bool,
     how: Mapping[str, Any],
 ) -> None:
-    for predicted in model.stream(paths, **how):
+    for predicted in model.stream(paths, ledger=results.ledger, **how):
         if predicted.fault is not None:
             _skip(results, predicted.name, predicted.fault, strict)
         else:
@@ -205,8 +206,7 @@ def _predict_video(
 ) -> int:
     """A video's frames as JSON lines and, unless pictures are not drawn, as an mp4; returns their number."""
     from visiontasks.engine.log import Report
-    from visiontasks.engine.results import free_stem
-    from visiontasks.io.files import replacing
+    from visiontasks.io.files import free_stem, replacing
     from visiontasks.io.video import Video, write_video
 
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visiontasks.data.pictures import SIDE, Looks, look
+from visiontasks.ops.pairs import join_pairs
 
 Ints = NDArray[np.int64]
 
@@ -116,16 +117,3 @@ def _correlations(thumbnails: NDArray[np.uint8], pairs: Ints) -> NDArray[np.floa
         lengths = np.einsum("nhwc,nhwc->n", left, left) * np.einsum("nhwc,nhwc->n", right, right)
         values[start : start + _AT_ONCE] = products / np.sqrt(np.maximum(lengths, 1e-12))
     return values
-
-
-def join_pairs(n: int, pairs: Ints) -> Ints:
-    """(n,) group numbers from 0, in the order of first places, of things that pairs (M, 2) hold together."""
-    group = np.arange(n)
-    while True:
-        lowest = np.minimum(group[pairs[:, 0]], group[pairs[:, 1]])  # (M,)
-        joined = group.copy()
-        np.minimum.at(joined, pairs.ravel(), np.repeat(lowest, 2))
-        joined = joined[joined]
-        if np.array_equal(joined, group):
-            return np.unique(group, return_inverse=True)[1].ravel()
-        group = joined

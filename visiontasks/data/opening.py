@@ -15,7 +15,7 @@ from visiontasks.config_files import parse_config, read_config, section_model
 from visiontasks.data_tools import Recognised
 from visiontasks.errors import ConfigError, DataError, UsageError, unknown_name
 from visiontasks.io.documents import Lines
-from visiontasks.io.files import IMAGE_SUFFIXES, read_yaml
+from visiontasks.io.files import is_picture, read_yaml
 from visiontasks.io.location import data_root, describe_folder
 from visiontasks.ledger import Ledger
 from visiontasks.splits import sole_split
@@ -210,7 +210,7 @@ def _unrecognised(path: Path) -> str:
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     if not entries:
         return "an empty folder"
-    if all(entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() for entry in entries):
+    if all(is_picture(entry) and entry.is_file() for entry in entries):
         n = len(entries)
         return f"{n:,} picture{'s' * (n != 1)} without labels; sort them into a folder a class, or {says}"
     return f"none ({describe_folder(path)}); {says}"

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from visiontasks.classes import BACKGROUND
 from visiontasks.data.recipes import (
     CLASSIFICATION_YAML,
     COCO_YAML,
@@ -40,7 +41,6 @@ SPLITS: Final = ("train", "val", "test")
 HELD_OUT: Final = 0.15  # share of val, and of test
 MARKER: Final = "drawn.json"  # written first: a folder that has it is ours, and may be drawn anew
 CATEGORY_IDS: Final = (1, 3, 4, 8, 13, 21)  # with gaps, as COCO's are
-BACKGROUND: Final = "background"
 VIEWS: Final = 6300  # pictures that a classifier's training run sees, over all epochs
 SCENES: Final = 4200  # the same of the other tasks, whose pictures are larger
 

@@ -15,12 +15,13 @@ import yaml
 from numpy.typing import NDArray
 
 from visiontasks.data.dividing import divide
-from visiontasks.data.duplicates import join_alike, join_pairs
+from visiontasks.data.duplicates import join_alike
 from visiontasks.data.opening import SPLITS, OpenedData
 from visiontasks.data_tools import LabelCounts
 from visiontasks.errors import DataError, UsageError
 from visiontasks.io.files import write_atomic
 from visiontasks.io.location import SHOWN, data_root
+from visiontasks.ops.pairs import join_pairs
 from visiontasks.types import Source, Task
 
 DATA_FILE: Final = "data.yaml"

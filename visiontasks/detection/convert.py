@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import BACKGROUND, ClassMap
 from visiontasks.detection.config import InputConfig, LossConfig, SlidingWindowConfig
 from visiontasks.errors import UsageError
 from visiontasks.io.weights import ModelRecord, check_tensors
@@ -16,7 +16,6 @@ from visiontasks.io.weights import ModelRecord, check_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-BACKGROUND: Final = "background"  # the class of windows that show no object, where a classifier has it
 WINDOWS_ACROSS: Final = 4  # the smallest object that is found is this small a part of the picture's side
 SCALES: Final = (1.0, 0.707, 0.5, 0.354, 0.25)  # down to one window for the whole picture
 RATIOS: Final = (0.5, 1.0, 2.0)

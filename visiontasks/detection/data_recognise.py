@@ -15,8 +15,7 @@ from visiontasks.detection.datasets.yolo import label_path
 from visiontasks.detection.datasets.yolo_yaml import NAME_FILES, data_yaml
 from visiontasks.errors import DataError
 from visiontasks.io.documents import parse_csv
-from visiontasks.io.files import read_document
-from visiontasks.io.pictures import is_picture
+from visiontasks.io.files import is_picture, read_document
 from visiontasks.io.tiny_imagenet import ANNOTATIONS, BOXES
 
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {  # of splits, as they are met; the usual one first

@@ -23,9 +23,8 @@ from visiontasks.detection.datasets.repair import clipped_boxes
 from visiontasks.detection.datasets.voc import PICTURE_FOLDER, write_voc, write_voc_list
 from visiontasks.detection.datasets.yolo import write_yolo
 from visiontasks.detection.types import Annotations, Boxes, Flags, Ints
-from visiontasks.io.files import write_atomic
+from visiontasks.io.files import is_picture, write_atomic
 from visiontasks.io.location import SHOWN
-from visiontasks.io.pictures import is_picture
 from visiontasks.ledger import Ledger
 from visiontasks.ops.boxes import box_area, xyxy_to_cxcywh
 from visiontasks.types import Source

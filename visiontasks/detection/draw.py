@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import BACKGROUND, ClassMap
 from visiontasks.detection.types import Boxes, Detections, Floats
 from visiontasks.drawing import (
     DARK,
@@ -69,7 +69,7 @@ def draw_example(example: Example[Boxes], classes: ClassMap) -> Image:
             target with the label of each, K for the background, -1 for those that are left out.
         classes: their K names.
     """
-    names = [*classes.names, "background", "(not learnt from)"]  # the last is number -1
+    names = [*classes.names, BACKGROUND, "(not learnt from)"]  # the last is number -1
     labels = [names[label] for label in np.asarray(example.target.labels).tolist()]
     image = np.moveaxis(np.asarray(example.image), -3, -1)  # (..., H, W, 3)
     if image.ndim == 4:  # windows

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from visiontasks.detection.metrics.matching import find_pairs, match, rank_detections
+from visiontasks.detection.metrics.matching import find_owners, rank_detections
 from visiontasks.detection.metrics.results import Results, pack_results
 from visiontasks.detection.types import Boxes, Detections, Floats
 from visiontasks.operating_point import OperatingPoint
@@ -71,11 +71,8 @@ def mean_f1(results: Results) -> tuple[Floats, Floats]:
         (the different scores (M,), falling, F1 (M,)).
     """
     ranking = rank_detections(results)
-    pairs = find_pairs(results, ranking.by_group, OVERLAP)
     ignored = results.crowd | results.difficult
-    matches = match(results, pairs, ignored[None], np.array([OVERLAP]))
-    owner = np.full(len(results.labels), -1)  # -1 also finds what stands behind the last box: no box
-    owner[matches.detection] = matches.truth[0, 0]
+    owner = find_owners(results, ranking, ignored, OVERLAP)
     boxes = np.bincount(results.true_labels[~ignored], minlength=results.num_classes)
     counts = (boxes[results.labels] > 0) & ~np.append(ignored, False)[owner]
     by_class = ranking.by_score[counts[ranking.by_score]]  # by class, then falling score

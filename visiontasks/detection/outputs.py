@@ -16,6 +16,7 @@ from visiontasks.detection.datasets.packing import pack
 from visiontasks.detection.datasets.voc import write_voc
 from visiontasks.detection.datasets.yolo import write_yolo
 from visiontasks.detection.types import Annotations, Detections
+from visiontasks.io.files import free_stem
 from visiontasks.ledger import Ledger
 from visiontasks.types import Output
 
@@ -119,11 +120,7 @@ def _own_names(files: Sequence[str]) -> list[str]:
     names = []
     for file in files:
         stem, suffix = PurePath(file).stem, PurePath(file).suffix
-        free, number = stem, 2
-        while free.casefold() in taken:
-            free, number = f"{stem}-{number}", number + 1
-        taken.add(free.casefold())
-        names.append(f"{free}{suffix}")
+        names.append(free_stem(stem, taken) + suffix)
     return names
 
 

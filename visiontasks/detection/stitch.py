@@ -15,6 +15,7 @@ import torch
 from visiontasks.detection.types import Detections, Flags, Floats, Ints
 from visiontasks.ops.boxes import box_area, crowd_overlap_matrix
 from visiontasks.ops.nms import nms_by_group
+from visiontasks.ops.pairs import join_pairs
 from visiontasks.types import ImageInfo, Window
 
 EDGE_SHARE: Final = 0.01  # a box that ends so near to a tile's edge, as a share of its side, may be cut there
@@ -74,7 +75,7 @@ def join_tiles(
     parts = np.flatnonzero(is_cut)
     parts = parts[~seen_by_neighbour(boxes[parts], tiles[parts], windows, starts, neighbours, size)]
     pairs = same_objects(boxes[parts], labels[parts], tiles[parts], windows, starts, neighbours)
-    objects = _connected(pairs, len(parts))
+    objects = join_pairs(len(parts), pairs)
     joined, best = _around(boxes[parts], scores[parts], objects)
     chosen = np.concatenate([np.flatnonzero(~is_cut), parts[best]])
     boxes = np.concatenate([boxes[~is_cut], joined])
@@ -192,17 +193,6 @@ def same_objects(
     shared = np.prod(np.maximum(sides, 0), axis=1)
     agree = np.logical_and(shared > 0, shared > SAME * (box_area(mine) + box_area(theirs) - shared))
     return np.stack([first[agree], second[agree]], axis=1)
-
-
-def _connected(pairs: Ints, count: int) -> Ints:
-    """(count,): the same number for all that a chain of pairs joins, from 0 on."""
-    group = np.arange(count)
-    while True:
-        before = group.copy()
-        np.minimum.at(group, pairs[:, 0], before[pairs[:, 1]])
-        group = group[group]
-        if np.array_equal(group, before):
-            return np.unique(group, return_inverse=True)[1]
 
 
 def _around(boxes: Floats, scores: Floats, objects: Ints) -> tuple[Floats, Ints]:

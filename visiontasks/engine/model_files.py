@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,14 +21,14 @@ from visiontasks.engine.infer import Setting
 from visiontasks.errors import UsageError, WeightsError
 from visiontasks.io.downloads import Download, download, load_torchvision_state
 from visiontasks.io.weights import ModelRecord, check_tensors, load_weights, resolve_weights, save_weights
-from visiontasks.types import Source, Task
+from visiontasks.types import Batch, Image, Sample, Source, Task, Transform
 
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
     """A network as its file describes it, on a device, in evaluation mode.
 
-    model, input: the config sections that rebuild the network and its transform.
+    input: the section of the config that its transform is made from.
     """
 
     task: Task[Any, Any]
@@ -36,6 +37,21 @@ class OpenModel:
     input: Any
     setting: Setting
     record: ModelRecord
+
+    @property
+    def transform(self) -> Transform[Any]:
+        """The deterministic one, of evaluation and prediction; made anew."""
+        return self.task.build_transform(self.input, None, self.classes, None)
+
+    @property
+    def evaluation_setting(self) -> Setting:
+        """With the options that the task is measured with, whatever the file stores."""
+        return replace(self.setting, options={**self.setting.options, **self.task.evaluate_options})
+
+    def batch_of(self, image: Image, image_id: int | str) -> Batch:
+        """One picture (H, W, 3) uint8 without a truth, on the device, normalised."""
+        example = self.transform(Sample(image, None, image_id), np.random.default_rng(0), None)
+        return self.setting.device.load(self.task.collate([example]), self.setting.mean, self.setting.std)
 
 
 def record_of(

@@ -8,7 +8,7 @@ from typing import Any
 
 from visiontasks.classes import ClassMap
 from visiontasks.errors import ImageError, RunError, UsageError
-from visiontasks.io.files import write_atomic, write_json
+from visiontasks.io.files import free_stem, write_atomic, write_json
 from visiontasks.io.images import encode
 from visiontasks.ledger import Ledger
 from visiontasks.types import Evaluator, Image, Output, Task
@@ -72,26 +72,14 @@ def make_result_folder(path: Path) -> None:
         raise RunError(f"{path}: could not be made ({error.strerror}); choose another with -o") from error
 
 
-def free_stem(stem: str, taken: set[str]) -> str:
-    """What the files of an input are called: its own stem, with a counter where another input has that.
-
-    Stems, not names: pictures of two formats have masks, and label files, of one. taken: grows.
-    """
-    free, number = stem, 2
-    while free.casefold() in taken:  # some file systems do not tell cases apart
-        free, number = f"{stem}-{number}", number + 1
-    taken.add(free.casefold())
-    return free
-
-
 class ResultFolder:
     """Writes the results of one command as they come; `close` writes the list of them.
 
     Args:
-        path: an existing or new folder; never the folder of an input.
+        path: an existing folder (see `result_folder`).
         task, classes, model: what made the results (`model` is its name).
         formats: further formats by name (`csv`).
-        draw: whether to draw each picture.
+        draw: whether to draw each picture. strict: refuse what had to be repaired, rather than list it.
     """
 
     def __init__(
@@ -103,13 +91,13 @@ class ResultFolder:
         *,
         formats: Sequence[str],
         draw: bool,
+        strict: bool,
     ) -> None:
         self.path, self.task, self.classes, self.model, self.draw = path, task, classes, model, draw
-        make_result_folder(path)
         self.stems: set[str] = set()
         self.records: list[dict[str, Any]] = []
         self.skipped: list[dict[str, str]] = []
-        self.repaired: list[str] = []
+        self.ledger = Ledger(strict)
         self.outputs: list[Output[Any]] = [task.outputs[name](path, classes) for name in formats]
 
     def add(self, file: str, image: Image, prediction: Any) -> None:
@@ -140,7 +128,8 @@ class ResultFolder:
     def content(self) -> dict[str, Any]:
         """What predictions.json holds."""
         frame = {"task": self.task.name, "model": self.model, "classes": list(self.classes.names)}
-        return {**frame, "images": self.records, "skipped": self.skipped, "repaired": self.repaired}
+        repaired = [str(entry) for entry in self.ledger.entries]
+        return {**frame, "images": self.records, "skipped": self.skipped, "repaired": repaired}
 
 
 def write_skipped(folder: Path, ledgers: Mapping[str, Ledger]) -> None:

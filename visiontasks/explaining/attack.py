@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +53,11 @@ def victim_of(model: Model[Any]) -> Victim:
     from visiontasks.explain.attacked_pictures import Victim
 
     opened, setting = model.opened, model.opened.setting
-    transform = model.task.build_transform(opened.input, None, opened.classes, None)
     return Victim(
         model.task,
         opened.network,
         opened.classes,
-        transform,
+        opened.transform,
         setting.mean,
         setting.std,
         predictor_of(opened.network, setting),
@@ -110,7 +108,7 @@ def robustness(
     opened, task, how, report = model.opened, model.task, how or Attack(), report or Report(speaks=False)
     source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
     places = choose_pictures(len(source), max_images, how.seed)
-    setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
+    setting = opened.evaluation_setting
     fewer = "" if max_images is not None else "; --max-images N takes fewer"
     count = f"{len(places)} of {number_of(len(source), 'picture')}"
     report.line(f"{model.name} on {split}: {count}, {setting.device}{fewer}")

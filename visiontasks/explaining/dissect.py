@@ -69,7 +69,7 @@ def dissect(
     layer = find_layer(opened.network, layer)[0]
     section = data_section(model, data, {}, segmentation)
     source = Numbered(segmentation.open_source(section, split, Ledger(strict), None))
-    transform = model.task.build_transform(opened.input, None, opened.classes, None)
+    transform = opened.transform
     report.line(f"{model.name} on {split}: {number_of(len(source), 'picture')}, {setting.device}")
     seen: list[int] = []  # that could be read; the second pass looks at no others
     with stop_signals() as stop, run_faults("lower --batch-size"):

@@ -60,7 +60,7 @@ def pictures_of(
     return batches_of(
         task,
         source,
-        transform or task.build_transform(opened.input, None, opened.classes, None),
+        transform or opened.transform,
         opened.setting.device,
         batch_size=task.batch_size if batch_size is None else batch_size,
         workers=workers,

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from visiontasks.errors import Interrupted
 from visiontasks.explaining.pictures import pictures_of, predictor_of
 from visiontasks.ledger import Ledger
@@ -66,7 +64,7 @@ def worst(
         find_layer(opened.network, method.layer)  # before the long part
     source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
     places = choose_pictures(len(source), max_images, 0)
-    setting = replace(opened.setting, options={**opened.setting.options, **task.evaluate_options})
+    setting = opened.evaluation_setting
     report.line(f"{model.name} on {split}: {len(places)} of {len(source)} pictures, {setting.device}")
     mistakes, predict = task.build_mistakes(opened.classes, n), predictor_of(opened.network, setting)
     with stop_signals() as stop, run_faults("lower --batch-size"):
@@ -137,9 +135,7 @@ def _explainer(model: Model[Any], sample: Sample[Any], method: Method) -> Callab
     from visiontasks.explain.worst import fitting_layer
 
     opened, task, setting = model.opened, model.task, model.opened.setting
-    transform = task.build_transform(opened.input, None, opened.classes, None)
-    example = transform(replace(sample, target=None), np.random.default_rng(0), None)
-    batch = setting.device.load(task.collate([example]), setting.mean, setting.std)
+    batch = opened.batch_of(sample.image, sample.image_id)
     layer = method.layer
 
     def explain(aim: Aim) -> Explanation:

@@ -292,6 +292,23 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     write_atomic(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
 
 
+def free_stem(stem: str, taken: set[str]) -> str:
+    """What the files of an input are called: its own stem, with a counter where another input has that.
+
+    Stems, not names: pictures of two formats have masks, and label files, of one. taken: grows.
+    """
+    free, number = stem, 2
+    while free.casefold() in taken:  # some file systems do not tell cases apart
+        free, number = f"{stem}-{number}", number + 1
+    taken.add(free.casefold())
+    return free
+
+
+def is_picture(name: str | os.PathLike[str]) -> bool:
+    """Whether a file in a folder of pictures is taken for one: by its suffix."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
 def list_inputs(arguments: Sequence[str | Path]) -> list[Path]:
     """The pictures that a user named: files, folders (their pictures and their subfolders', sorted), globs.
 
@@ -332,11 +349,7 @@ def _pictures_in(folder: Path) -> list[Path]:
     pictures: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        pictures += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-        ]
+        pictures += [Path(parent, name) for name in names if not name.startswith(".") and is_picture(name)]
     if not pictures:
         raise UsageError(f"{folder}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}), found none")
     return sorted(pictures)

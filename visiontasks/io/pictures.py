@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visiontasks.errors import DataError, ImageError
-from visiontasks.io.files import IMAGE_SUFFIXES, safe_path
+from visiontasks.io.files import is_picture, safe_path
 from visiontasks.io.images import read_size
 from visiontasks.io.listing import file_sizes
 from visiontasks.io.location import split_path
@@ -112,10 +112,6 @@ def pictures_below(root: Path, folder: str, ledger: Ledger) -> list[str]:
             f"{folder}{inside}{name}" for name in names if not name.startswith(".") and is_picture(name)
         ]
     return sorted(found)
-
-
-def is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def picture_sizes(root: Path, files: Sequence[str]) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.errors import DataError
 from visiontasks.io.documents import decode_text
-from visiontasks.io.files import IMAGE_SUFFIXES, read_bytes
+from visiontasks.io.files import is_picture, read_bytes
 from visiontasks.ledger import Ledger
 
 ANNOTATIONS: Final = "val_annotations.txt"
@@ -125,7 +125,7 @@ def drop_unlisted(folder: Path, listed: Container[str], reason: str, ledger: Led
     """Count the pictures in a folder that no list names."""
     if not folder.is_dir():
         return  # each picture is then missing, and skipped when it is read
-    names = (name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+    names = (name for name in os.listdir(folder) if is_picture(name))
     without = [name for name in names if name not in listed and not name.startswith(".")]
     if without:
         ledger.add("dropped", folder, reason, f"{len(without)}, first {min(without)}")

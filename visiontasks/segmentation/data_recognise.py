@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import MAX_CLASSES_IN_MASK
+from visiontasks.classes import BACKGROUND, MAX_CLASSES_IN_MASK
 from visiontasks.data_tools import Recognised
 from visiontasks.errors import DataError
-from visiontasks.io.files import IMAGE_SUFFIXES, safe_path
+from visiontasks.io.files import is_picture, safe_path
 from visiontasks.io.images import read_colour_mask, read_mask
 from visiontasks.io.json_stream import stream_json
 from visiontasks.io.listing import evenly_spaced
@@ -186,7 +186,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            if not name.startswith(".") and is_picture(name):
                 yield Path(parent, name)
 
 
@@ -218,7 +218,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _is_pair(fields: Sequence[str]) -> bool:
-    return len(fields) == 2 and all(os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES for path in fields)
+    return len(fields) == 2 and all(map(is_picture, fields))
 
 
 def _prefix(root: Path, path: str) -> str:
@@ -271,7 +271,7 @@ def _meanings(root: Path, masks: Sequence[Path]) -> _Meanings | None:
         why = f"{len(table)} colours, with names that are made up: name them in data.colours"
         return _Meanings({"format": "colour", "colours": table}, why)
     if any(path.suffix.lower() in (".jpg", ".jpeg") for path in masks[:1]):
-        ids = {"background": 0, "object": 255}
+        ids = {BACKGROUND: 0, "object": 255}
         return _Meanings({"ids": ids}, "masks in a lossy format, whose values are not known", is_exact=False)
     return None
 
@@ -295,7 +295,7 @@ def _named(present: set[int]) -> _Meanings:
     """Names that are made up for the values in some masks."""
     if present <= {0, IGNORE}:
         why = "masks of 0 and 255, taken as background and object: say in data.ids what they mean"
-        return _Meanings({"ids": {"background": 0, "object": IGNORE}}, why)
+        return _Meanings({"ids": {BACKGROUND: 0, "object": IGNORE}}, why)
     ids = {f"class_{value}": value for value in sorted(present - {IGNORE})}
     why = f"{len(ids)} values in masks, with names that are made up: name them in data.ids"
     return _Meanings({"ids": ids, "ignore": [IGNORE]}, why)

@@ -16,16 +16,14 @@ from typing import Final
 import cv2
 import numpy as np
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import BACKGROUND, ClassMap
 from visiontasks.data_tools import Writer, Written
 from visiontasks.errors import DataError
-from visiontasks.io.files import write_atomic, write_csv
+from visiontasks.io.files import is_picture, write_atomic, write_csv
 from visiontasks.io.images import encode, encode_mask, voc_palette
-from visiontasks.io.pictures import is_picture
 from visiontasks.ledger import Ledger
 from visiontasks.segmentation.config import parse_colour
 from visiontasks.segmentation.datasets import LabelledMasks
-from visiontasks.segmentation.datasets.coco import BACKGROUND
 from visiontasks.segmentation.datasets.labelled_masks import in_threads
 from visiontasks.segmentation.datasets.mask_values import CLASSES_FILE
 from visiontasks.segmentation.outputs import CocoMasks

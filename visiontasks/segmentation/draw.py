@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import BACKGROUND, ClassMap
 from visiontasks.drawing import (
     DARK,
     Color,
@@ -25,7 +25,6 @@ from visiontasks.segmentation.types import IGNORE, Mask, SegmentationMap, count_
 from visiontasks.types import Example, Image
 
 OPACITY: Final = 0.5  # of the paint
-UNPAINTED: Final = "background"  # the class that the picture shows through
 BAND: Final = 1 << 22  # pixels that are painted at once: bounds the memory
 SMALLEST_SHARE: Final = 0.001  # of the pixels, below which a class is not in the legend
 NAME_SHARE: Final = 0.3  # of the picture's width, that a name may take
@@ -76,8 +75,8 @@ def _paint(drawn: Image, mask: Mask, classes: ClassMap) -> None:
     paint[IGNORE] = DARK
     paint[: len(classes)] = [color_of(name) for name in classes.names]
     opacity = np.full(256, OPACITY, dtype=np.float32)
-    if UNPAINTED in classes.names:
-        opacity[classes.names.index(UNPAINTED)] = 0
+    if BACKGROUND in classes.names:
+        opacity[classes.names.index(BACKGROUND)] = 0
     # What a pixel becomes is kept[class] * pixel + added[class]: two table look-ups in 8 bits.
     added = np.rint(paint * opacity[:, None]).astype(np.uint8)
     kept = np.rint(256 * (1 - opacity)).astype(np.uint16)

@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import BACKGROUND, ClassMap
 from visiontasks.errors import UsageError
-from visiontasks.io.files import write_atomic, write_csv, write_json
+from visiontasks.io.files import free_stem, write_atomic, write_csv, write_json
 from visiontasks.io.images import encode, encode_mask, voc_palette
 from visiontasks.segmentation.config import parse_colour
-from visiontasks.segmentation.datasets.coco import BACKGROUND
 from visiontasks.segmentation.datasets.painting import encode_run_length
 from visiontasks.segmentation.draw import percent
 from visiontasks.segmentation.types import SegmentationMap
@@ -59,12 +58,7 @@ class MaskFolder:
 
     def add(self, file: str, size: tuple[int, int], prediction: SegmentationMap) -> None:
         """One picture: its path as typed, its (height, width), its classes. Raises: RunError."""
-        stem = PurePath(file).stem
-        free, number = stem, 2
-        while free.casefold() in self.taken:  # as the drawn pictures are counted
-            free, number = f"{stem}-{number}", number + 1
-        self.taken.add(free.casefold())
-        path = self.folder / f"{free}.png"
+        path = self.folder / f"{free_stem(PurePath(file).stem, self.taken)}.png"  # as the drawn pictures
         write_atomic(path, self.encoded(prediction))
         self.paths.append(path)
 

@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visiontasks.classes import ClassMap
+from visiontasks.classes import BACKGROUND, ClassMap
 from visiontasks.errors import UsageError
 from visiontasks.ops.pictures import resize_map
-from visiontasks.segmentation.draw import UNPAINTED
 from visiontasks.types import Aim, ImageInfo
 
 
@@ -57,7 +56,9 @@ def settle_aim(
         where[shown] = torch.from_numpy(share > 0).to(where.device)
         return replace(aim, where=where)
     counts = best[shown].flatten().bincount(minlength=raw.shape[1]).tolist()
-    largest = max(range(len(counts)), key=lambda k: (counts[k] > 0, classes.names[k] != UNPAINTED, counts[k]))
+    largest = max(
+        range(len(counts)), key=lambda k: (counts[k] > 0, classes.names[k] != BACKGROUND, counts[k])
+    )
     chosen = largest if aim.class_index is None else aim.class_index
     if not counts[chosen]:
         raise UsageError(

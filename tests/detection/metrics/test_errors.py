@@ -5,10 +5,10 @@ import pytest
 
 from visiontasks.detection.metrics.confusion import CONFIDENCE
 from visiontasks.detection.metrics.errors import (
-    BACKGROUND,
     BOTH,
     CLASS,
     DUPLICATE,
+    GROUND,
     KINDS,
     MISSED,
     PLACE,
@@ -43,7 +43,7 @@ def found_of(*entries):
     ("found", "truth", "expected"),
     [
         ([(0, BOX, 0.9)], [(0, BOX)], []),
-        ([(0, FAR, 0.9)], [(0, BOX)], [(BACKGROUND, -1), (MISSED, 0)]),
+        ([(0, FAR, 0.9)], [(0, BOX)], [(GROUND, -1), (MISSED, 0)]),
         ([(0, HALF, 0.9)], [(0, BOX)], [(PLACE, 0)]),
         ([(0, HALF, 0.4)], [(0, BOX)], [(PLACE, 0), (MISSED, 0)]),  # it claims nothing below the confidence
         ([(1, BOX, 0.9)], [(0, BOX)], [(CLASS, 0)]),
@@ -71,7 +71,7 @@ def test_a_crowd_is_neither_missed_nor_found_wrongly():
 
 def test_what_a_class_without_truth_is_predicted_for_costs_nothing():
     errors = find_errors(pack_results([found_of((1, FAR, 0.9))], [truth_of((0, BOX))], 2))
-    assert errors.kind.tolist() == [BACKGROUND, MISSED]
+    assert errors.kind.tolist() == [GROUND, MISSED]
     assert errors.gain.tolist() == [0, 1]
 
 
@@ -151,7 +151,7 @@ def claims_of(result, errors):
     """Of each box that no detection has found, the surest confident one of wrong class or place."""
     unseen = set(range(len(result.true_labels)))
     best = {}
-    false = np.isin(errors.kind, [BACKGROUND, BOTH, PLACE, CLASS, DUPLICATE])
+    false = np.isin(errors.kind, [GROUND, BOTH, PLACE, CLASS, DUPLICATE])
     hits = set(range(len(result.labels))) - set(errors.detection[false].tolist())
     for detection in hits:
         box = result.boxes[detection] + np.r_[0, 0, result.boxes[detection][:2]]

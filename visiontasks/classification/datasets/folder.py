@@ -15,7 +15,7 @@ import numpy as np
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.classification.datasets.labelled_images import Listing
 from visiontasks.errors import DataError
-from visiontasks.io.files import IMAGE_SUFFIXES
+from visiontasks.io.files import IMAGE_SUFFIXES, is_picture
 from visiontasks.io.location import SHOWN, describe_folder, split_path
 from visiontasks.ledger import Ledger
 
@@ -46,7 +46,7 @@ def read_folder(root: Path, location: str, ledger: Ledger, *, companions: Sequen
     top = split_path(root, location, "a folder")
     folders, loose = _classes_in(top)
     _check_folders(top, location, folders)
-    pictures = [name for name in loose if _is_picture(name)]
+    pictures = [name for name in loose if is_picture(name)]
     _drop(ledger, location, "pictures outside the class folders", pictures)
 
     prefix = "".join(f"{part}/" for part in PurePath(location).parts)
@@ -116,11 +116,7 @@ def _walk(folder: str, prefix: str, found: _Found) -> None:
             elif entry.is_symlink() and entry.is_dir():
                 found.links.append(name)
             else:
-                (found.pictures if _is_picture(name) else found.others).append(name)
-
-
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+                (found.pictures if is_picture(name) else found.others).append(name)
 
 
 def _drop(ledger: Ledger, folder: str, reason: str, names: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from visiontasks.classes import ClassMap, join_classes
 from visiontasks.classification.metrics import scores
 from visiontasks.classification.types import Classification
 from visiontasks.errors import DataError
-from visiontasks.ops.means import mean_present
+from visiontasks.ops.statistics import interval, mean_present, or_none
 from visiontasks.types import ImageInfo
 
 TOP = 5
@@ -134,7 +134,12 @@ class ClassificationEvaluator:
             },
             "reliability": _reliability_table(rows["confidence"].astype(np.float64), truths == predicted),
             "pictures": [
-                {"id": image_id, "truth": names[truth], "prediction": names[best], "score": _or_none(score)}
+                {
+                    "id": image_id,
+                    "truth": names[truth],
+                    "prediction": names[best],
+                    "score": or_none(score),
+                }
                 for image_id, truth, best, score in zip(
                     ids, truths.tolist(), predicted.tolist(), rows["confidence"].tolist(), strict=True
                 )
@@ -169,7 +174,7 @@ class ClassificationEvaluator:
                 samples["top5"] = scores.bootstrap_mean(hits, len(self), rng)
         result: dict[str, float] = {}
         for name, value in numbers.items():
-            low, high = scores.interval(samples[name])
+            low, high = interval(samples[name])
             result |= {name: value, f"{name}@low": low, f"{name}@high": high}
         return result
 
@@ -223,8 +228,8 @@ def _reliability_table(confidences: scores.Floats, correct: NDArray[np.bool_]) -
             "low": m / bins,
             "high": (m + 1) / bins,
             "count": count,
-            "confidence": _or_none(confidence),
-            "accuracy": _or_none(accuracy),
+            "confidence": or_none(confidence),
+            "accuracy": or_none(accuracy),
         }
         for m, (count, confidence, accuracy) in enumerate(zip(*columns, strict=True))
     ]
@@ -232,7 +237,3 @@ def _reliability_table(confidences: scores.Floats, correct: NDArray[np.bool_]) -
 
 def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else math.nan
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.ops.means import mean_present
+from visiontasks.ops.statistics import RESAMPLES, mean_present
 
 CALIBRATION_BINS = 15
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)  # a certain miss costs 15.9 nats, not infinity
-RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)  # percentiles
 CHUNK_CELLS = 1_000_000  # numbers that one part of the resampling may hold
 
 Floats = NDArray[np.float64]
@@ -136,12 +134,3 @@ def _sum_groups(draws: Ints, groups: Ints, num_groups: int) -> Ints:
 def bootstrap_mean(hits: int, total: int, rng: np.random.Generator) -> Floats:
     """Shares of hits in data sets drawn with replacement from `total` pictures with `hits`: (1000,)."""
     return rng.binomial(total, hits / total, size=RESAMPLES) / total
-
-
-def interval(values: Floats) -> tuple[float, float]:
-    """95% interval of bootstrapped values (R,): percentiles 2.5 and 97.5; nans are left out."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.percentile(values, INTERVAL)
-    return float(low), float(high)

@@ -13,14 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from visiontasks.classes import RENAME, ClassMap
+from visiontasks.classes import BACKGROUND, RENAME, ClassMap
 from visiontasks.detection.config import DataConfig
 from visiontasks.detection.datasets.coco import read_coco
 from visiontasks.detection.datasets.crops import read_crops
 from visiontasks.detection.datasets.csv_file import read_csv_boxes
 from visiontasks.detection.datasets.joining import join_lists
 from visiontasks.detection.datasets.labelled_boxes import LabelledBoxes
-from visiontasks.detection.datasets.packing import BACKGROUND, Found, take_boxes, take_pictures
+from visiontasks.detection.datasets.packing import Found, take_boxes, take_pictures
 from visiontasks.detection.datasets.repair import repair_boxes, warn_if_outside
 from visiontasks.detection.datasets.scenes import ComposedScenes
 from visiontasks.detection.datasets.tiny_imagenet import read_tiny_imagenet

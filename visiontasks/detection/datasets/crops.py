@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from visiontasks.classes import ClassMap, class_name
+from visiontasks.classes import BACKGROUND, ClassMap, class_name
 from visiontasks.detection.config import DataConfig
-from visiontasks.detection.datasets.packing import BACKGROUND, Found, pack
+from visiontasks.detection.datasets.packing import Found, pack
 from visiontasks.errors import DataError
+from visiontasks.io.files import is_picture
 from visiontasks.io.location import SHOWN, describe_folder, split_path
-from visiontasks.io.pictures import as_prefix, is_picture, picture_sizes, pictures_below
+from visiontasks.io.pictures import as_prefix, picture_sizes, pictures_below
 from visiontasks.ledger import Ledger
 
 

@@ -14,7 +14,6 @@ from visiontasks.detection.types import Annotations, Flags, Floats, Ints
 from visiontasks.io.pictures import picture_sizes
 from visiontasks.ops.boxes import box_area
 
-BACKGROUND: Final = "background"  # no object's class; the folder of crops that show none
 LARGEST: Final = 1e9  # px: no coordinate is larger, so that no area overflows
 Where = Callable[[str, int], tuple[str, str]]  # a picture's file, a box's record -> as messages name them
 _OF_BOXES: Final = ("boxes", "labels", "crowd", "difficult", "area", "scores", "records")

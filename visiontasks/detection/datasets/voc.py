@@ -25,9 +25,9 @@ from visiontasks.detection.datasets.usable import each_once, inside_root
 from visiontasks.detection.types import Annotations
 from visiontasks.errors import DataError, unknown_name
 from visiontasks.io.documents import decode_text
-from visiontasks.io.files import MAX_BYTES, read_bytes, read_document, safe_path, write_atomic
+from visiontasks.io.files import MAX_BYTES, is_picture, read_bytes, read_document, safe_path, write_atomic
 from visiontasks.io.location import describe_folder
-from visiontasks.io.pictures import as_prefix, check_once, clean_path, is_picture, pictures_folder
+from visiontasks.io.pictures import as_prefix, check_once, clean_path, pictures_folder
 from visiontasks.ledger import Ledger
 
 LISTS: Final = "ImageSets/Main"

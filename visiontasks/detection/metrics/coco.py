@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from visiontasks.detection.metrics.matching import Pairs, Ranking, match
 from visiontasks.detection.metrics.results import Results
 from visiontasks.detection.types import Flags, Floats, Ints
+from visiontasks.ops.statistics import RESAMPLES
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of overlap
 RECALLS = np.linspace(0.0, 1.0, 101)  # where precision is read off
@@ -23,7 +24,6 @@ AREAS = {
     "l": (96.0**2, 1e10),
 }  # px^2, inclusive
 MAX_DETECTIONS = 100
-RESAMPLES = 1000
 AT_50, AT_75 = 0, 5  # places in THRESHOLDS
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from visiontasks.detection.metrics.matching import find_pairs, match, rank_detections
+from visiontasks.detection.metrics.matching import find_owners, rank_detections
 from visiontasks.detection.metrics.results import Results
 from visiontasks.detection.types import Ints
 
@@ -34,11 +34,8 @@ def confuse(results: Results) -> Confusion:
     """Match by place alone, best score first, and see which classes meet."""
     confident = results.confident(CONFIDENCE)
     boxes = confident.without_classes()
-    ranking = rank_detections(boxes)
     ignored = boxes.crowd | boxes.difficult
-    matches = match(boxes, find_pairs(boxes, ranking.by_group, OVERLAP), ignored[None], np.array([OVERLAP]))
-    owner = np.full(len(boxes.labels), -1)  # -1 also finds what stands behind the last box: background
-    owner[matches.detection] = matches.truth[0, 0]
+    owner = find_owners(boxes, rank_detections(boxes), ignored, OVERLAP)
     background = results.num_classes
     counts_as_found = ~np.append(ignored, False)[owner]
     truth = np.append(results.true_labels, background)[owner]

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from visiontasks.detection.metrics.confusion import CONFIDENCE, OVERLAP
-from visiontasks.detection.metrics.matching import find_pairs, match, rank_detections
+from visiontasks.detection.metrics.matching import find_owners, find_pairs, rank_detections
 from visiontasks.detection.metrics.results import Results
 from visiontasks.detection.types import Flags, Floats, Ints
 
@@ -28,7 +28,7 @@ KINDS: Final = (
     "unsure",  # it is right, but its score is below CONFIDENCE
     "missed",  # a box that no detection has found, and no confident one of wrong class or place is about
 )
-BACKGROUND, BOTH, PLACE, CLASS, DUPLICATE, UNSURE, MISSED = range(len(KINDS))
+GROUND, BOTH, PLACE, CLASS, DUPLICATE, UNSURE, MISSED = range(len(KINDS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,11 +95,8 @@ class Ranks:
 def find_errors(results: Results) -> Errors:
     """All errors: false detections, those that are unsure, missed boxes. Crowds are ignored."""
     ranking = rank_detections(results)
-    pairs = find_pairs(results, ranking.by_group, OVERLAP)
-    matches = match(results, pairs, results.crowd[None], np.array([OVERLAP]))
-    owner = np.full(len(results.labels), -1, np.int64)
-    owner[matches.detection] = matches.truth[0, 0]
-    counts = ~np.append(results.crowd, False)[owner]  # -1 finds what stands behind the last box
+    owner = find_owners(results, ranking, results.crowd, OVERLAP)
+    counts = ~np.append(results.crowd, False)[owner]
     is_hit = (owner >= 0) & counts
     false, unsure = np.flatnonzero(owner < 0), np.flatnonzero(is_hit & (results.scores < CONFIDENCE))
     kind, truth = _explain(results, owner < 0)
@@ -139,7 +136,7 @@ def _explain(results: Results, is_false: Flags) -> tuple[Ints, Ints]:
     order = np.lexsort((overlap, reaches * 2 + (same & ~reaches), detection))  # the last of each counts
     last = np.flatnonzero(np.diff(detection[order], append=-1))
     chosen = order[last]
-    kind = np.full(len(is_false), BACKGROUND, np.int64)
+    kind = np.full(len(is_false), GROUND, np.int64)
     about = np.full(len(is_false), -1, np.int64)
     kind[detection[chosen]], about[detection[chosen]] = kinds[chosen], truth[chosen]
     return kind[is_false], about[is_false]

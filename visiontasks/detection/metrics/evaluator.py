@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from visiontasks.classes import ClassMap, join_classes
+from visiontasks.classes import BACKGROUND, ClassMap, join_classes
 from visiontasks.detection.metrics import coco
 from visiontasks.detection.metrics.confusion import CONFIDENCE, OVERLAP, confuse
 from visiontasks.detection.metrics.matching import Pairs, Ranking, find_pairs, rank_detections
@@ -17,10 +17,10 @@ from visiontasks.detection.metrics.results import Results, join_results, pack_re
 from visiontasks.detection.metrics.voc import voc_average_precision
 from visiontasks.detection.types import Boxes, Detections, Floats
 from visiontasks.errors import DataError
+from visiontasks.ops.statistics import INTERVAL, RESAMPLES, or_none
 from visiontasks.types import ImageInfo
 
 BOOTSTRAP_SEED: Final = 0
-INTERVAL: Final = (2.5, 97.5)  # percentiles
 
 _log = logging.getLogger(__name__)
 
@@ -130,11 +130,14 @@ class DetectionEvaluator:
         return {
             "curves": {
                 "recall": coco.RECALLS.tolist(),
-                "precision50": dict(zip(names, map(_or_none, precision[coco.AT_50]), strict=True)),
-                "precision75": dict(zip(names, map(_or_none, precision[coco.AT_75]), strict=True)),
+                "precision50": dict(zip(names, map(_list_of, precision[coco.AT_50]), strict=True)),
+                "precision75": dict(zip(names, map(_list_of, precision[coco.AT_75]), strict=True)),
             },
-            "overlaps": {"iou": coco.THRESHOLDS.tolist(), "AP": [_number(value) for value in by_overlap]},
-            "confusion": {"classes": [*names, "background"], "counts": confusion.counts.tolist()},
+            "overlaps": {
+                "iou": coco.THRESHOLDS.tolist(),
+                "AP": [or_none(value) for value in by_overlap],
+            },
+            "confusion": {"classes": [*names, BACKGROUND], "counts": confusion.counts.tolist()},
             "pictures": [
                 {"id": image_id, "found": found, "missed": missed, "false": false}
                 for image_id, found, missed, false in counted
@@ -182,7 +185,7 @@ def _protocol(max_detections: int) -> str:
         "32^2, up to 96^2, above (px^2); AR1, AR10: the best 1, 10; crowds are ignored; a class without true "
         "boxes has no AP and is in no mean; VOC07, VOC12: mean AP at IoU 0.5 by 11 points and by all, all "
         "detections, difficult boxes and crowds ignored; @low, @high: 95% bootstrap over pictures, "
-        f"percentiles of {coco.RESAMPLES} resamples moved to have the number as their mean; confusion, "
+        f"percentiles of {RESAMPLES} resamples moved to have the number as their mean; confusion, "
         f"pictures (tables): score and IoU from {CONFIDENCE}, {OVERLAP}"
     )
 
@@ -201,9 +204,6 @@ def _interval(number: float, values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _or_none(values: Floats) -> list[float | None]:
-    return [_number(value) for value in values.tolist()]
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _list_of(values: Floats) -> list[float | None]:
+    """For JSON."""
+    return [or_none(value) for value in values.tolist()]

@@ -158,6 +158,21 @@ def match(results: Results, pairs: Pairs, ignored: Flags, thresholds: Floats) ->
     return Matches(detection, matched)
 
 
+def find_owners(results: Results, ranking: Ranking, ignored: Flags, overlap: float) -> Ints:
+    """The true box that each detection gets at one least overlap, all areas: (N,), -1 for none.
+
+    -1 is also the place behind the last box: what is appended there stands for the background.
+
+    Args:
+        ranking: of the results. ignored: (M,) true boxes that count neither as found nor as missed.
+    """
+    pairs = find_pairs(results, ranking.by_group, overlap)
+    matches = match(results, pairs, ignored[None], np.array([overlap]))
+    owner = np.full(len(results.labels), -1, np.int64)
+    owner[matches.detection] = matches.truth[0, 0]
+    return owner
+
+
 def _turns(groups: Ints) -> Ints:
     """(C,) ascending groups -> each one's place in its group."""
     place = np.arange(len(groups))

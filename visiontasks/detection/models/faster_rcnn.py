@@ -20,7 +20,7 @@ from visiontasks.detection.config import FasterRcnnConfig, LossConfig
 from visiontasks.detection.models.anchors import anchor_sides, centred_anchors, cornered_anchors
 from visiontasks.detection.models.detecting import detect_in_regions
 from visiontasks.detection.models.fpn import FeaturePyramid
-from visiontasks.detection.models.frames import picture_frames
+from visiontasks.detection.models.frames import centres_inside, picture_frames
 from visiontasks.detection.models.losses import proposal_losses, region_losses
 from visiontasks.detection.models.region_head import NamedRegions, RegionHead
 from visiontasks.detection.models.rpn import RpnHead, propose
@@ -107,7 +107,7 @@ class FasterRcnn(nn.Module):
     def loss(self, raw: Found, batch: Batch) -> dict[str, Tensor]:
         """Four terms: objectness and edges of proposals, names and edges of regions."""
         truth = pack_truth(batch.targets)
-        inside = _centres_inside(raw.anchors, picture_frames(batch.infos, raw.anchors.device))
+        inside = centres_inside(raw.anchors, picture_frames(batch.infos, raw.anchors.device))
         sampling = self.config.proposals.sampling
         matches = match(raw.anchors, truth, sampling, inside, keep_best=True)
         drawn = sample(matches.kind, sampling, None if self.training else fixed_draw())
@@ -138,9 +138,3 @@ def level_sizes(config: FasterRcnnConfig, strides: Sequence[int]) -> Sequence[Se
             ]
         )
     return sizes
-
-
-def _centres_inside(anchors: Tensor, frames: Tensor) -> Tensor:
-    """(B, N): anchors that stand in a picture, not in the padding beside it."""
-    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
-    return ((centres >= frames[:, None, :2]) & (centres <= frames[:, None, 2:])).all(dim=-1)

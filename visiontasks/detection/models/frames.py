@@ -28,6 +28,16 @@ def clip_to_frames(boxes: Tensor, frames: Tensor) -> Tensor:
     return boxes.maximum(low).minimum(high)
 
 
+def centres_inside(boxes: Tensor, frames: Tensor) -> Tensor:
+    """Whether the centres of boxes (N, 4) lie on pictures, not on the padding beside them.
+
+    frames: (4,) -> (N,), or (B, 4) -> (B, N); xyxy.
+    """
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    low, high = frames[..., None, :2], frames[..., None, 2:]
+    return ((centres >= low) & (centres <= high)).all(dim=-1)
+
+
 def pack_by_picture(boxes: Tensor, picture: Tensor, pictures: int, most: int) -> tuple[Tensor, Tensor]:
     """The first `most` boxes of each picture, in the order given.
 

@@ -25,7 +25,7 @@ from visiontasks.detection.config import LossConfig, SlidingWindowConfig
 from visiontasks.detection.models.box_deltas import decode_boxes, encode_boxes
 from visiontasks.detection.models.dense import feature_size, make_dense
 from visiontasks.detection.models.detecting import LEAST_SIDE, detections_of
-from visiontasks.detection.models.frames import clip_to_frames, picture_frames
+from visiontasks.detection.models.frames import centres_inside, clip_to_frames, picture_frames
 from visiontasks.detection.models.losses import giou
 from visiontasks.detection.types import IGNORED, BoxTarget, Detections, WindowTarget
 from visiontasks.ops.boxes import cxcywh_to_xyxy, iou_matrix
@@ -157,7 +157,7 @@ class SlidingWindow(nn.Module):
         frames = picture_frames(infos, raw.cores.device)
         found = []
         for index, info in enumerate(infos):
-            scores = probabilities[index] * _is_inside(raw.cores, frames[index])[:, None]  # (N, K)
+            scores = probabilities[index] * centres_inside(raw.cores, frames[index])[:, None]  # (N, K)
             window, label = (scores > options["confidence"]).nonzero(as_tuple=True)
             values, best = scores[window, label].topk(min(len(window), self.config.candidates))
             window, label = window[best], label[best]
@@ -279,12 +279,6 @@ def _rows(scores: Tensor) -> Tensor:
     return scores.float().flatten(2).transpose(1, 2)
 
 
-def _is_inside(cores: Tensor, frame: Tensor) -> Tensor:
-    """(N,) whether the centre of a core lies on the picture (frame (4,) xyxy), not on its padding."""
-    centres = (cores[:, :2] + cores[:, 2:]) / 2
-    return ((centres >= frame[:2]) & (centres <= frame[2:])).all(dim=1)
-
-
 def searched_target(cores: Tensor, target: BoxTarget, frame: Tensor, num_classes: int) -> WindowTarget:
     """What the windows of a search show of one picture: objects, background, or neither one nor the other."""
     labels = torch.full((len(cores),), num_classes, device=cores.device)
@@ -295,7 +289,7 @@ def searched_target(cores: Tensor, target: BoxTarget, frame: Tensor, num_classes
         shows = overlaps >= POSITIVE_IOU
         labels[shows] = target.labels[best[shows]]
         offsets[shows] = encode_boxes(target.boxes[best[shows]], cores[shows])
-    labels[~_is_inside(cores, frame)] = IGNORED
+    labels[~centres_inside(cores, frame)] = IGNORED
     return WindowTarget(labels, offsets)
 
 

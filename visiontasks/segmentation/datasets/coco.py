@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.classes import MAX_CLASSES_IN_MASK, ClassMap, class_name
+from visiontasks.classes import BACKGROUND, MAX_CLASSES_IN_MASK, ClassMap, class_name
 from visiontasks.errors import DataError, short, unknown_name
 from visiontasks.io.coco_lists import CocoLists, Id, read_lists
 from visiontasks.io.listing import PackedPaths
@@ -28,8 +28,6 @@ from visiontasks.segmentation.config import DataConfig
 from visiontasks.segmentation.datasets.labelled_masks import Listing
 from visiontasks.segmentation.datasets.painting import Paintings, Size, checked_polygons
 from visiontasks.segmentation.types import IGNORE
-
-BACKGROUND: Final = "background"
 
 
 def read_coco(root: Path, location: str, config: DataConfig, ledger: Ledger) -> Listing:

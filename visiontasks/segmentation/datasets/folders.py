@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from visiontasks.errors import DataError
-from visiontasks.io.files import IMAGE_SUFFIXES, safe_path
+from visiontasks.io.files import IMAGE_SUFFIXES, is_picture, safe_path
 from visiontasks.io.location import SHOWN, describe_folder
 from visiontasks.ledger import Ledger
 from visiontasks.segmentation.config import DataConfig
@@ -169,9 +169,5 @@ def _walk(root: str, folder: str, pattern: str, paths: list[str]) -> None:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 _walk(root, f"{folder}{entry.name}/", pattern, paths)
-            elif fnmatch.fnmatchcase(entry.name, pattern) and _is_picture(entry.name):
+            elif fnmatch.fnmatchcase(entry.name, pattern) and is_picture(entry.name):
                 paths.append(folder + entry.name)
-
-
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES

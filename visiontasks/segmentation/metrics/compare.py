@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visiontasks.classes import ClassMap, class_name, join_classes
 from visiontasks.errors import DataError, UsageError, unknown_name
-from visiontasks.io.files import IMAGE_SUFFIXES, read_document, safe_path
+from visiontasks.io.files import is_picture, read_document, safe_path
 from visiontasks.io.images import read_mask
 from visiontasks.io.location import describe_folder
 from visiontasks.segmentation.metrics.confusion import unknown_values
@@ -94,7 +94,7 @@ def _list_masks(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         below = path.relative_to(folder)
-        if path.suffix.lower() not in IMAGE_SUFFIXES or any(part.startswith(".") for part in below.parts):
+        if not is_picture(path) or any(part.startswith(".") for part in below.parts):
             continue
         key = below.with_suffix("").as_posix()
         if key in files:

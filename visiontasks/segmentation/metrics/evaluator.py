@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from visiontasks.classes import ClassMap, join_classes
 from visiontasks.errors import DataError
+from visiontasks.ops.statistics import RESAMPLES, interval, or_none
 from visiontasks.segmentation.metrics import scores
 from visiontasks.segmentation.metrics.boundary import boundary_counts
 from visiontasks.segmentation.metrics.confusion import confusion_counts
@@ -38,7 +38,7 @@ class SegmentationEvaluator:
         self._pictures: dict[str, tuple[float, float]] = {}  # id -> aAcc, mIoU of the picture
         self._table = np.zeros((num_classes, num_classes + 1), dtype=np.int64)  # truth, prediction or none
         self._counts = np.zeros((scores.KINDS, num_classes), dtype=np.int64)
-        self._samples = np.zeros((scores.RESAMPLES, scores.KINDS, num_classes), dtype=np.int64)
+        self._samples = np.zeros((RESAMPLES, scores.KINDS, num_classes), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -90,7 +90,7 @@ class SegmentationEvaluator:
         samples = scores.summary(self._samples)
         numbers: dict[str, float] = {}
         for name, value in scores.summary(self._counts).items():
-            low, high = scores.interval(samples[name])
+            low, high = interval(samples[name])
             numbers |= {name: float(value), f"{name}@low": low, f"{name}@high": high}
         of_classes = scores.class_scores(self._counts)
         for name in ("IoU", "Acc", "BIoU"):
@@ -116,7 +116,7 @@ class SegmentationEvaluator:
         ]
         for column, values in columns.items():
             for row, value in zip(rows, values.tolist(), strict=True):
-                row[column] = _or_none(value)
+                row[column] = or_none(value)
         return {
             "confusion": {
                 "classes": list(names),
@@ -126,11 +126,7 @@ class SegmentationEvaluator:
             "classes": rows,
             "absent": [row["class"] for row in rows if row["IoU"] is None],
             "pictures": [
-                {"id": image_id, "aAcc": _or_none(accuracy), "mIoU": _or_none(iou)}
+                {"id": image_id, "aAcc": or_none(accuracy), "mIoU": or_none(iou)}
                 for image_id, (accuracy, iou) in sorted(self._pictures.items())
             ],
         }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -7,10 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from visiontasks.ops.means import mean_present
+from visiontasks.ops.statistics import RESAMPLES, mean_present
 
-RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)  # percentiles
 KINDS = 6  # hits, truth, predicted; then the same near contours
 
 Floats = NDArray[np.float64]
@@ -70,12 +68,3 @@ def resample_weights(image_id: str) -> Ints:
     """
     seed = int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "surrogatepass"), digest_size=16).digest())
     return np.random.default_rng(seed).poisson(1.0, RESAMPLES).astype(np.int64)
-
-
-def interval(values: Floats) -> tuple[float, float]:
-    """95% interval of resampled values (R,): percentiles 2.5 and 97.5; nans are left out."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.percentile(values, INTERVAL)
-    return float(low), float(high)

@@ -233,8 +233,8 @@ def test_sizes_of_downloads_are_those_that_torchvision_states():
 def test_a_verb_without_weights_says_what_the_default_knows(in_the_box, made, tmp_path, monkeypatch):
     picture = next((made[0].parent / "shapes").rglob("*.png"))
     line = (
-        f"{NAME}: 6 drawn shapes; for ImageNet's 1000 use -w torchvision:mobilenet_v3_large, a download of "
-        "21 MB; visiontasks models lists all"
+        f"{NAME}: 6 drawn shapes (data's terms: {ABOUT.licence}); for ImageNet's 1000 use "
+        "-w torchvision:mobilenet_v3_large, a download of 21 MB; visiontasks models lists all"
     )
     for number, verb in enumerate(("classify", "explain", "attack")):
         code, said, errors = call(verb, picture, "-o", tmp_path / str(number))

@@ -28,7 +28,7 @@ def test_indices_are_places():
 @pytest.mark.parametrize(
     ("names", "file_ids", "message"),
     [
-        ((), (), "expected at least one class, found none"),
+        ((), (), "expected at least one class, found none; name them"),
         (("a", "b", "a", "c", "b"), (), "expected distinct class names, found twice: a, b; rename one"),
         (("a", ""), (), "expected class names without outer spaces, found ''; rename it"),
         (("a", " b"), (), "expected class names without outer spaces, found ' b'; rename it"),

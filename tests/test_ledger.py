@@ -77,5 +77,6 @@ def test_check_skips_compares_with_the_share(skipped, total, limit, allowed):
         ledger.check_skips(total, limit)
     assert str(caught.value) == (
         f"expected at most {limit:.1%} of {total} pictures to be unusable, found {skipped} "
-        "(first: 0.jpg: truncated); mend or remove them, or raise --max-skip"
+        "(first: 0.jpg: truncated); mend or remove them, or raise --max-skip "
+        "(train.max_skip in a config)"
     )

@@ -11,7 +11,7 @@ import types
 import typing
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -88,7 +88,7 @@ class ScheduleConfig(Section):
 
 
 class TrainConfig(Section):
-    """How a run is trained; the same for every task."""
+    """How a run is trained; the same for every task, but for the usual batch."""
 
     epochs: Positive = Field(10, description="passes over the training pictures")
     batch_size: BatchSize = 64
@@ -217,20 +217,17 @@ class RunConfig(Section):
     seed: int = Field(0, ge=0, lt=2**32, description="of weights, order and augmentation")
     train: TrainConfig = TrainConfig()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_transfer(cls, values: Any) -> Any:
-        model, train = (values.get(name, {}) for name in ("model", "train"))
-        if not isinstance(model, Mapping) or not isinstance(train, Mapping) or "transfer" in train:
-            return values
-        starts = model.get("weights") not in (None, *NULLS)
-        return {**values, "train": {**train, "transfer": "fine_tune"}} if starts else values
-
-    @field_validator("model", check_fields=False)
-    @classmethod
-    def _check_transfer(cls, value: Any, info: ValidationInfo) -> Any:
-        transfer = info.data["train"].transfer if "train" in info.data else None
-        if transfer is not None and (value.weights is None) != (transfer == "scratch"):
-            wanted = "no weights" if transfer == "scratch" else "weights"
-            raise ValueError(f"{wanted} beside train.transfer: {transfer}")
-        return value
+    @model_validator(mode="after")
+    def _fill_transfer(self) -> Self:
+        """What starts from weights is fine-tuned, if nothing else is said."""
+        model: Any = getattr(self, "model", None)  # every task has the field
+        starts = model is not None and model.weights is not None
+        if starts and "transfer" not in self.train.model_fields_set:
+            object.__setattr__(self, "train", self.train.model_copy(update={"transfer": "fine_tune"}))
+        elif starts and self.train.transfer == "scratch":
+            raise ValueError(
+                "train.transfer: fine_tune or feature_extraction with model.weights, found scratch"
+            )
+        elif not starts and self.train.transfer != "scratch":
+            raise ValueError(f"model.weights with train.transfer: {self.train.transfer}, found null")
+        return self

@@ -94,7 +94,7 @@ class Model(Generic[P]):
             ledger: where a file of another format than its name says is noted.
 
         Raises:
-            UsageError: the task has no tiles. RunError: memory ran out.
+            UsageError: the task has no tiles. RunError: memory ran out. DataError: from a strict ledger.
         """
         from visiontasks.engine.predict import Tiling
 

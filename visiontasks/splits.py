@@ -59,14 +59,19 @@ def find_split(config: DataSection, split: str) -> Split:
     is_held_out = split == "val" and config.val is None and config.holdout > 0
     location = config.train if is_held_out else getattr(config, split)
     if location is None:
-        others = [name for name in ("val", "train", "test") if getattr(config, name) is not None]
+        others = [name for name in ("val", "test", "train") if name != split and _has(config, name)]
+        other = f"take --split {' or '.join(others)}, or " if others and split != "train" else ""
         keep = ", or data.holdout" if split == "val" else ""
         raise DataError(
-            f"expected a {split} split, found data.{split}: null; take --split {' or '.join(others)}, "
-            f"or set data.{split}{keep} ({describe_folder(root)})"
+            f"expected a {split} split, found data.{split}: null; {other}set data.{split}{keep} "
+            f"({describe_folder(root)})"
         )
     part = split if config.holdout > 0 and split != "test" else None
     return Split(root, location, part, _list_file(config, "train" if is_held_out else split))
+
+
+def _has(config: DataSection, split: str) -> bool:
+    return getattr(config, split) is not None or (split == "val" and config.holdout > 0)
 
 
 def parts_of(root: Path, location: str) -> list[str]:

@@ -253,7 +253,7 @@ LOCATION_FAULTS = {
     "val not set": (
         {},
         "val",
-        "found data.val: null; take --split train or test, or set data.val, or data.holdout",
+        "found data.val: null; take --split test or train, or set data.val, or data.holdout",
     ),
     "a file": (
         {"train": "test/cat/000.png"},

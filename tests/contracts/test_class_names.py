@@ -2,7 +2,6 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -180,15 +179,10 @@ def test_a_model_against_the_data_it_is_measured_on(name, tmp_path, monkeypatch)
     values = written(case, tmp_path)
     task, section = section_of(case, values, tmp_path)
     names = task.open_source(section, "train", Ledger(), None).classes.names
-    opened = SimpleNamespace(
-        classes=renamed(names, dog="hound"),
-        task=task,
-        input=task.config.model_fields["input"].default,
-        network=None,
-        setting=model_files.setting_of(
-            task, task.config.model_fields["input"].default, torch.device("cpu"), {}
-        ),
-    )
+    classes, input = renamed(names, dog="hound"), task.config.model_fields["input"].default
+    setting = model_files.setting_of(task, input, torch.device("cpu"), {})
+    record = ModelRecord(task=task.name, model={}, input={}, classes=classes.names)
+    opened = model_files.OpenModel(task, None, classes, input, setting, record)
     model = api.Model("m.safetensors", opened)
     data = {"format": case.partition("/")[2], "root": str(tmp_path), **values, "test": values["train"]}
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))

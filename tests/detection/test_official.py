@@ -170,5 +170,5 @@ def test_files_of_older_versions_and_of_frozen_batch_norm_are_read():
 
 
 def test_another_network_is_refused():
-    with pytest.raises(UsageError, match="unknown torchvision detector 'ssd300_vgg16'"):
+    with pytest.raises(UsageError, match="unknown torchvision model 'ssd300_vgg16'"):
         adopt(download("ssd300_vgg16", []))

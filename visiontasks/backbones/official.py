@@ -35,6 +35,13 @@ def renamed_tensors(tensors: Mapping[str, T]) -> dict[str, T]:
     }
 
 
+def with_counters(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """With batch norm's counters of batches, which torchvision's older files and frozen layers lack."""
+    means = [name for name in tensors if name.endswith(".running_mean")]
+    counters = {name.replace("running_mean", "num_batches_tracked"): tensors[name] for name in means}
+    return {**{name: mean.new_zeros(()).long() for name, mean in counters.items()}, **tensors}
+
+
 def normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """(mean, std) of RGB in [0, 1] that torchvision's official weights of a backbone were trained with.
 
@@ -74,7 +81,7 @@ def adopt_classifier(found: Download) -> Adopted:
         options={"temperature": 1.0},
         provenance={"source": found.url},
     )
-    return record, renamed_tensors
+    return record, lambda tensors: with_counters(renamed_tensors(tensors))
 
 
 def distinct(names: list[str]) -> tuple[str, ...]:

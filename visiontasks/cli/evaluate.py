@@ -39,7 +39,7 @@ FLAG_TASKS = {"ignore": "segment", "max_detections": "detect"}  # flags that one
 )
 @click.option("--truth", type=click.Path(path_type=Path), help="File or folder of the truth; needs no model.")
 @click.option("--predictions", type=click.Path(path_type=Path), help="File or folder of the predictions.")
-@click.option("-o", "--out", type=click.Path(), help="Folder for metrics.json, tables.json and plots.")
+@click.option("-o", "--out", type=click.Path(), help="Folder for metrics, tables, plots and skipped.json.")
 @click.option("--classes", metavar="A,B,C", help="All class names, where the files do not name each.")
 @click.option(
     "--ignore", type=click.IntRange(0, 255), help="Value of masks that counts as no class. [default: 255]"

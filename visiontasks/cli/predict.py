@@ -55,7 +55,7 @@ def prediction_options(*, formats: Sequence[str]) -> Callable[[F], F]:
         click.option(
             "--max-pixels", default=100_000_000, show_default=True, help="Larger pictures are skipped."
         ),
-        click.option("--strict", is_flag=True, help="Stop at the first picture that cannot be read."),
+        click.option("--strict", is_flag=True, help="Stop at what would be skipped or repaired."),
         json_option,
     ]
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from visiontasks.backbones import torchvision_names
-from visiontasks.backbones.official import Adopted, adopt_classifier
+from visiontasks.backbones.official import Adopted, adopt_classifier, with_counters
 from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
 from visiontasks.errors import UsageError, unknown_name
 from visiontasks.io.downloads import Download
@@ -99,7 +99,7 @@ def adopt(found: Download) -> Adopted:
     if found.model in torchvision_names():
         return adopt_classifier(found)
     if found.model not in DETECTORS:
-        raise UsageError(unknown_name("torchvision detector", found.model, DETECTORS))
+        raise UsageError(unknown_name("torchvision model", found.model, [*torchvision_names(), *DETECTORS]))
     categories = found.weights.meta["categories"]
     rows = [number for number, name in enumerate(categories) if name not in NO_CLASS]
     model, size = DETECTORS[found.model]
@@ -138,12 +138,7 @@ def convert_tensors(tensors: Mapping[str, Tensor], rows: list[int]) -> dict[str,
         converted[f"head.classes.{part}"] = converted[f"head.classes.{part}"][[*rows, 0]]
         deltas = converted[f"head.deltas.{part}"]
         converted[f"head.deltas.{part}"] = deltas.reshape(-1, 4, *deltas.shape[1:])[rows].flatten(0, 1)
-    for name in [
-        name for name in converted if name.endswith(".running_mean")
-    ]:  # frozen ones count no batches
-        counter = name.replace("running_mean", "num_batches_tracked")
-        converted.setdefault(counter, converted[name].new_zeros(()).long())
-    return converted
+    return with_counters(converted)
 
 
 def renamed(name: str) -> str:

@@ -128,7 +128,8 @@ class ResultFolder:
     def content(self) -> dict[str, Any]:
         """What predictions.json holds."""
         frame = {"task": self.task.name, "model": self.model, "classes": list(self.classes.names)}
-        repaired = [str(entry) for entry in self.ledger.entries]
+        skipped = {one["file"] for one in self.skipped}
+        repaired = sorted(str(entry) for entry in self.ledger.entries if entry.file not in skipped)
         return {**frame, "images": self.records, "skipped": self.skipped, "repaired": repaired}
 
 

@@ -49,7 +49,7 @@ def worst(
     """
     from visiontasks.engine.faults import run_faults
     from visiontasks.engine.log import Report
-    from visiontasks.engine.results import make_result_folder
+    from visiontasks.engine.results import make_result_folder, write_skipped
     from visiontasks.engine.signals import stop_signals
     from visiontasks.explain.grad_cam import find_layer
     from visiontasks.explain.picture import Method
@@ -88,6 +88,7 @@ def worst(
     result = Worst(mistakes.unit, mistakes.meaning, len(places) - len(skipped), rows, skipped)
     if out is not None:
         write_worst(Path(out), result, {"task": task.name, "model": model.name, "split": split})
+        write_skipped(Path(out), {split: source.ledger})
     return result
 
 

@@ -134,7 +134,7 @@ def test_background_is_no_class_of_objects(tmp_path):
 def test_a_split_that_is_not_set(root):
     with pytest.raises(
         DataError,
-        match=r"found data\.val: null; take --split train or test, or set data\.val, or data\.holdout",
+        match=r"found data\.val: null; take --split test or train, or set data\.val, or data\.holdout",
     ):
         open_csv(root, "val")
 

@@ -138,6 +138,6 @@ def test_the_protocol_says_what_was_measured():
         "VOC07",
         "bootstrap",
     ):
-        assert word in protocol.replace("2 resamples", "1000 resamples")
+        assert word in protocol
     assert "300 detections" in DetectionEvaluator(classes_of(1), 300).protocol
     assert "\n" not in protocol

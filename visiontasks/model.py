@@ -119,7 +119,8 @@ class Model(Generic[P]):
             image: as in a call of the model.
             target: a class, #N (detection N, 0 = the best), CLASS#N, Y,X (a pixel) or CLASS@Y,X; None = what
                 the network is surest of.
-            method: None = a class activation map at the last convolution of the backbone.
+            method: None = a class activation map at the last level of the backbone, of a
+                detection or region at the last that is fine enough for it.
             max_pixels: of the picture; more are refused.
 
         Raises:

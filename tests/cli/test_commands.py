@@ -259,16 +259,21 @@ def test_a_wrong_input_is_one_clear_line(arguments, code, words, call, folder, t
     assert len(error.splitlines()) == 1
 
 
-def test_an_error_is_one_line_on_stderr_without_a_traceback(tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "nowhere.yaml"], 3, "nowhere.yaml"),
+        (["detect", "--methd", "x", "a.jpg"], 2, "'--methd'"),
+        (["detect", "--batch-size", "0", "a.jpg"], 2, "visiontasks detect --help"),
+    ],
+)
+def test_an_error_is_one_line_on_stderr_without_a_traceback(tmp_path, arguments, code, message):
     done = subprocess.run(
-        [sys.executable, "-m", "visiontasks", "train", "nowhere.yaml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "visiontasks", *arguments], cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.returncode == 3
+    assert done.returncode == code
     assert done.stdout == ""
-    assert done.stderr.startswith("visiontasks: ")
+    assert done.stderr.startswith("visiontasks: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

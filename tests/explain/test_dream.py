@@ -9,7 +9,7 @@ from tests.explain.tiny import TwoLevels, noise, same
 from visiontasks.backbones import build_backbone
 from visiontasks.errors import DataError, UsageError
 from visiontasks.explain.dream import RATE, Dreaming, dream, dream_slope, mean_square, octave_sizes
-from visiontasks.explain.features import features_of_picture, level_layers
+from visiontasks.explain.features import features_of_picture
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_what_cannot_be_dreamed_is_refused(network):
 def test_the_levels_are_found_by_name(name):
     holder = nn.Module()
     holder.backbone = build_backbone(name).eval()
-    layers = level_layers(holder)
+    layers = holder.backbone.ends
     images = torch.randn(1, 3, *[max(40, holder.backbone.minimum_size)] * 2)
     with torch.no_grad():
         levels = holder.backbone(images)

@@ -10,11 +10,11 @@ from tests.explain.tiny import Head, Levels, asked, tiny_classifier
 from visiontasks.backbones import build_backbone
 from visiontasks.classification.models.classifier import Classifier
 from visiontasks.errors import UsageError
-from visiontasks.explain.grad_cam import find_layer, grad_cam
+from visiontasks.explain.grad_cam import find_layer, fitting_layer, grad_cam
 
 
 def cam(network, images, layer=None):
-    name, module = find_layer(network, layer)
+    name, module = find_layer(network, layer or fitting_layer(network))
     return grad_cam(asked(network, images).score, network, module, images, name=name)
 
 
@@ -28,10 +28,10 @@ def test_the_formula_by_hand():
     alpha = network.head.fc.weight[1] * (before > 0).float().mean(dim=(1, 2)) / positions
     coarse = (alpha[:, None, None] * before).sum(0)
     expected = F.interpolate(coarse[None, None], (16, 24), mode="bilinear", align_corners=False)[0, 0]
-    torch.testing.assert_close(cam(network, images), expected.detach(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(cam(network, images, "2"), expected.detach(), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [None, "0", "2"])
+@pytest.mark.parametrize("layer", ["0", "2", "3"])
 def test_the_same_as_captum(layer):
     attr = pytest.importorskip("captum.attr")
     torch.manual_seed(1)
@@ -97,11 +97,35 @@ def test_the_default_layer_of_every_kind_of_backbone_has_positions(name):
     torch.manual_seed(0)
     backbone = build_backbone(name)
     network = Classifier(backbone, Head(backbone.channels[-1], 3), None, 0.0).eval()
-    for norm in network.modules():  # a ResNet's last convolutions count for nothing before it is trained
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.ones_(norm.weight)
     found = cam(network, torch.randn(1, 3, 64, 96))
     assert found.shape == (64, 96) and found.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("where", "layer"),
+    [
+        (None, "stages.2"),
+        (torch.tensor([0.0, 0, 33, 33]), "stages.2"),
+        (torch.tensor([0.0, 0, 16, 64]), "stages.2"),  # the root of the area is 32
+        (torch.tensor([5.0, 5, 36, 36]), "stages.1"),
+        (torch.tensor([5.0, 5, 15, 15]), "stages.0"),
+        (torch.tensor([5.0, 5, 6, 6]), "stages.0"),  # finer there is none
+        (torch.tensor([5.0, 5, -6, 6]), "stages.0"),  # labelled with a negative width
+        (torch.ones(64, 64) > 0, "stages.2"),
+        (torch.eye(64) > 0, "stages.0"),
+    ],
+)
+def test_the_layer_fits_the_place(where, layer):
+    holder = nn.Module()
+    holder.backbone = build_backbone("small", stem=4, widths=[4, 4, 4])  # strides 2, 4 and 8
+    assert fitting_layer(holder, where) == layer
+
+
+@pytest.mark.parametrize(("name", "layer"), [("vgg11", "features.19"), ("alexnet", "features.11")])
+def test_a_level_that_is_only_a_pool_is_passed_over(name, layer):
+    holder = nn.Module()
+    holder.backbone = build_backbone(name)
+    assert fitting_layer(holder) == layer
 
 
 def test_random_weights_change_the_map():

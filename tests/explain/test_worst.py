@@ -5,18 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from visiontasks.classification import TASK
 from visiontasks.classification.types import Classification
 from visiontasks.detection.targets import settle_aim as settle_detection
 from visiontasks.explain.overlay import BRIGHT
 from visiontasks.explain.picture import Explanation
-from visiontasks.explain.target import Subject
 from visiontasks.explain.worst import (
     CELL,
     Worst,
-    fitting_layer,
     show_mistake,
     window_around,
     write_worst,
@@ -25,9 +22,9 @@ from visiontasks.io.images import read_image
 from visiontasks.segmentation import TASK as SEGMENTATION
 from visiontasks.segmentation.targets import settle_aim as settle_place
 from visiontasks.segmentation.types import SegmentationMap
-from visiontasks.types import Aim, Batch, ImageInfo, Mistake, Sample
+from visiontasks.types import Aim, ImageInfo, Mistake, Sample
 
-from .tiny import CLASSES, Levels
+from .tiny import CLASSES
 
 
 @pytest.mark.parametrize(
@@ -43,50 +40,6 @@ from .tiny import CLASSES, Levels
 )
 def test_the_part_of_the_picture(box, shape, expected):
     assert window_around(box, shape) == expected
-
-
-class Narrow(Levels):
-    """Levels with strides of 2, 4 and 8; the first convolution of the last one runs on the level before."""
-
-    channels, strides = (3, 3, 5), (2, 4, 8)
-
-    def __init__(self):
-        super().__init__(
-            nn.Conv2d(3, 3, 3, stride=2, padding=1),
-            nn.Conv2d(3, 3, 3, stride=2, padding=1),
-            nn.Conv2d(3, 5, 1),
-            nn.Conv2d(5, 5, 3, stride=2, padding=1),
-        )
-
-
-class Stages(nn.Module):
-    """Takes a batch, as networks do."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = Narrow()
-
-    def forward(self, batch):
-        return self.backbone(batch.images)
-
-
-@pytest.mark.parametrize(
-    ("where", "layer"),
-    [
-        (torch.tensor([0.0, 0, 33, 33]), "3"),
-        (torch.tensor([0.0, 0, 16, 64]), "3"),  # the root of the area is 32
-        (torch.tensor([5.0, 5, 36, 36]), "1"),
-        (torch.tensor([5.0, 5, 15, 15]), "0"),
-        (torch.tensor([5.0, 5, 6, 6]), "0"),  # finer there is none
-        (torch.tensor([5.0, 5, -6, 6]), "0"),  # labelled with a negative width
-        (torch.ones(64, 64) > 0, "3"),
-        (torch.eye(64) > 0, "0"),
-    ],
-)
-def test_the_layer_fits_the_place(where, layer):
-    batch = Batch(torch.zeros(1, 3, 64, 64), [ImageInfo("a", 64, 64, 64, 64)])
-    subject = Subject(TASK, Stages(), batch, CLASSES, Aim(0, where=where), 0.0, None)
-    assert fitting_layer(subject) == layer
 
 
 def test_a_box_is_asked_about_whether_or_not_it_is_found():

@@ -14,7 +14,13 @@ CLASSES = ClassMap(("cat", "dog", "rocket"))
 
 
 class Levels(nn.Sequential):
-    """A backbone of one level."""
+    """A backbone of one level, its last layer's output."""
+
+    strides = (4,)
+
+    @property
+    def ends(self):
+        return (str(len(self) - 1),)
 
     def forward(self, images):
         return (super().forward(images),)

@@ -52,7 +52,7 @@ def main():
     parser.add_argument(
         "--method", nargs="+", choices=list(METHODS), help="by default grad-cam and hires-cam"
     )
-    parser.add_argument("--layer", help="of the cams; by default the backbone's last convolution")
+    parser.add_argument("--layer", help="of the cams; by default as `visiontasks explain`")
     parser.add_argument("--max-images", type=int, default=100)
     parser.add_argument("--steps", type=int, default=32, help="of deletion and insertion")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="of pointing, of the longer side")

@@ -20,14 +20,23 @@ class BackboneModule(nn.Module):
 
     A picture below `minimum_size` is refused: padding it in secret would shift each level against the picture
     that a decoder resizes to.
+
+    ends: for each level the dotted name of the layer whose output it is.
     """
 
     def __init__(
-        self, name: str, *, channels: Sequence[int], strides: Sequence[int], minimum_size: int = 1
+        self,
+        name: str,
+        *,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        ends: Sequence[str],
+        minimum_size: int = 1,
     ) -> None:
         super().__init__()
-        assert len(channels) == len(strides)
+        assert len(channels) == len(strides) == len(ends)
         self.name = name
+        self.ends = tuple(ends)
         self.channels = tuple(channels)
         self.strides = tuple(strides)
         self.minimum_size = minimum_size
@@ -72,8 +81,8 @@ class CutNetwork(BackboneModule):
         strides: Sequence[int],
         minimum_size: int = 1,
     ) -> None:
-        super().__init__(name, channels=channels, strides=strides, minimum_size=minimum_size)
-        assert len(stages) == len(channels)
+        ends = [stage[-1] for stage in stages]
+        super().__init__(name, channels=channels, strides=strides, ends=ends, minimum_size=minimum_size)
         self.stages = tuple(tuple(stage) for stage in stages)
         for part in dict.fromkeys(layer.partition(".")[0] for stage in self.stages for layer in stage):
             self.add_module(part, network.get_submodule(part))

@@ -49,6 +49,7 @@ class SmallNet(BackboneModule):
             name,
             channels=widths,
             strides=[2 ** (i + 1) for i in range(len(widths))],
+            ends=[f"stages.{i}" for i in range(len(widths))],
             minimum_size=_minimum_size(len(widths), 2 if stem == "patches" else 3, padded),
         )
         self.stem = PatchStem() if stem == "patches" else _stem(stem, padded)

@@ -17,18 +17,23 @@ from visiontasks.errors import UsageError
 
 
 class TimmNet(BackboneModule):
-    """A network of timm with `features_only`; `net` has timm's parameter names."""
+    """A network of timm with `features_only`; `net` has timm's parameter names.
+
+    level: what each level goes through last, unchanged: a name for it, channels first.
+    """
 
     def __init__(self, name: str, net: nn.Module, channels: Sequence[int], strides: Sequence[int]) -> None:
-        super().__init__(name, channels=channels, strides=strides, minimum_size=max(strides))
+        ends = [f"level.{i}" for i in range(len(channels))]
+        super().__init__(name, channels=channels, strides=strides, ends=ends, minimum_size=max(strides))
         self.net = net
+        self.level = nn.ModuleList(nn.Identity() for _ in channels)
         self.channels_last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
 
     def levels(self, images: Tensor) -> tuple[Tensor, ...]:
         levels: Sequence[Tensor] = self.net(images)
         if self.channels_last:
-            return tuple(level.permute(0, 3, 1, 2) for level in levels)  # (B, C, h, w)
-        return tuple(levels)
+            levels = [level.permute(0, 3, 1, 2) for level in levels]  # (B, C, h, w)
+        return tuple(end(level) for end, level in zip(self.level, levels, strict=True))
 
 
 def build(name: str, options: NoOptions) -> TimmNet:

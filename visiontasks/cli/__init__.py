@@ -76,8 +76,13 @@ def main() -> NoReturn:
         for line in str(error).splitlines():
             click.echo(f"visiontasks: {line}", err=True)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        command = "visiontasks" if error.ctx is None else error.ctx.command_path
+        message = error.format_message().rstrip(".")
+        click.echo(f"visiontasks: {message[0].lower()}{message[1:]}; see {command} --help", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("visiontasks: stopped", err=True)

@@ -53,7 +53,7 @@ OPTIONS_OF: Final = {  # option -> the methods that have it
 @click.option(
     "--layer",
     help="Of the cams, dissect, top-patches and maximise: a layer's dotted name. [default: of the cams and "
-    "dissect the backbone's last convolution]",
+    "dissect the backbone's last level; of a detection or region the last that is fine enough]",
 )
 @click.option("--steps", type=click.IntRange(1), help="Of integrated-gradients: points. [default: 64]")
 @click.option(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from visiontasks.errors import UsageError
@@ -51,30 +50,6 @@ def features_of_picture(network: Any, layers: Sequence[str], images: Tensor) -> 
     if all(find_layer(network, layer)[1] in parts for layer in layers):
         return _outputs(network, layers, images, lambda: network.backbone(images))
     return _outputs(network, layers, images, lambda: network(batch_of(images)))
-
-
-def level_layers(network: Any) -> tuple[str, ...]:
-    """The layers whose outputs are the backbone's levels, finest first; see `BackboneModule`.
-
-    A level that is no layer's output (one that is permuted afterwards) is left out.
-    """
-    backbone = network.backbone
-    side = max(backbone.minimum_size, 32)
-    blank = torch.zeros(1, 3, side, side, device=next(backbone.parameters()).device)
-    seen: list[tuple[str, Any]] = []  # an outer layer comes after those in it
-    hooks = [
-        layer.register_forward_hook(lambda _, arguments, output, path=path: seen.append((path, output)))
-        for path, layer in backbone.named_modules()
-        if path
-    ]
-    try:
-        with torch.no_grad():
-            levels = backbone(blank)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    found = ([path for path, output in seen if output is level] for level in levels)
-    return tuple(paths[-1] for paths in found if paths)
 
 
 def _outputs(

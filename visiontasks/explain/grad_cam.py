@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from visiontasks.errors import UsageError, unknown_name
 from visiontasks.explain.target import Score
+
+UNITS: Final = 4  # of a layer along the side of a place, at least, for a map of it
 
 
 @dataclass(slots=True)
@@ -40,21 +42,12 @@ class _Passes:
         return kept.clone()
 
 
-def find_layer(network: nn.Module, name: str | None) -> tuple[str, nn.Module]:
-    """A layer by its dotted name, `backbone.` may be left out; None = the backbone's last convolution.
+def find_layer(network: nn.Module, name: str) -> tuple[str, nn.Module]:
+    """A layer by its dotted name, of which `backbone.` may be left out.
 
     Raises: UsageError naming the nearest layers.
     """
     layers = {path: layer for path, layer in network.named_modules() if path}
-    if name is None:
-        convolutions = [
-            path
-            for path, layer in layers.items()
-            if path.startswith("backbone.") and isinstance(layer, nn.Conv2d)
-        ]
-        if not convolutions:
-            raise UsageError("expected a convolution in the backbone, found none; name a layer with --layer")
-        name = convolutions[-1]
     path = name if name in layers else f"backbone.{name}"
     if path not in layers:
         raise UsageError(
@@ -62,6 +55,29 @@ def find_layer(network: nn.Module, name: str | None) -> tuple[str, nn.Module]:
             + "; visiontasks inspect lists them"
         )
     return path.removeprefix("backbone."), layers[path]
+
+
+def fitting_layer(network: Any, where: Tensor | None = None) -> str:
+    """The layer of the backbone's last level, or the last whose units are small beside a place.
+
+    At most a quarter of its side, the root of its area: a small object leaves no trace in the last layer.
+    Where no level is so fine, the finest. What counts is what leaves a level, not its last convolution (as in
+    Selvaraju 2017, for VGG): in a residual block that holds what is added to the shortcut, before the norm. A
+    level that is but the level before it, pooled (VGG, AlexNet), is passed over.
+
+    where: a box (4,) xyxy or a mask (H, W), network pixels.
+    """
+    backbone = network.backbone
+    levels: list[tuple[str, int]] = [
+        (name, stride)
+        for name, stride in zip(backbone.ends, backbone.strides, strict=True)
+        if not isinstance(backbone.get_submodule(name), nn.MaxPool2d)
+    ]
+    if where is None:
+        return levels[-1][0]
+    area = torch.prod((where[2:] - where[:2]).clamp(min=0)) if where.ndim == 1 else where.sum()
+    limit = max(float(area) ** 0.5 / UNITS, levels[0][1])
+    return [name for name, stride in levels if stride <= limit][-1]
 
 
 def grad_cam(

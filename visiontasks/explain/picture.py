@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from visiontasks.errors import UsageError, unknown_name
-from visiontasks.explain.grad_cam import find_layer, grad_cam
+from visiontasks.explain.grad_cam import find_layer, fitting_layer, grad_cam
 from visiontasks.explain.gradients import integrated_gradients, saliency
 from visiontasks.explain.occlusion import occlusion
 from visiontasks.explain.overlay import Map, draw_overlay, to_original
@@ -132,7 +132,8 @@ Found = tuple[Tensor, str, float | None]  # map (h, w) in network pixels, layer,
 
 
 def _grad_cam(subject: Subject, method: Method) -> Found:
-    name, layer = find_layer(subject.network, method.layer)
+    chosen = method.layer or fitting_layer(subject.network, subject.aim.where)
+    name, layer = find_layer(subject.network, chosen)
     local = method.name == "hires-cam"
     values = grad_cam(subject.score, subject.network, layer, subject.batch.images, name=name, local=local)
     return values, name, None

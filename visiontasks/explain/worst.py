@@ -9,15 +9,12 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from visiontasks.classes import ClassMap
 from visiontasks.drawing import DARK, contact_sheet, draw_box
 from visiontasks.explain.overlay import BRIGHT, draw_overlay
 from visiontasks.explain.picture import Explanation
-from visiontasks.explain.target import Subject
 from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
 from visiontasks.ops.pictures import resize
@@ -26,7 +23,6 @@ from visiontasks.types import Aim, Image, Mistake, Sample, Task, Window
 CELL: Final = 360  # side of a picture on the sheet, pixels
 AROUND: Final = 3  # sides of an error's box that are shown about it
 LEAST: Final = 1 / 3  # of the picture's shorter side, that is shown at least
-UNITS: Final = 4  # of a layer along the side of an error's place, at least, for a map of it
 COLUMNS: Final = 4  # truth, prediction, map of the predicted class, map of the true one
 
 
@@ -197,45 +193,6 @@ def _mark(drawn: Image, place: NDArray[Any] | None, window: Window) -> None:
 def _nothing() -> Image:
     """An empty place on the sheet."""
     return np.full((1, 1, 3), DARK, dtype=np.uint8)
-
-
-@torch.no_grad()
-def fitting_layer(subject: Subject) -> str:
-    """The convolution that ends the coarsest level of the backbone whose units are small beside a place.
-
-    At most a quarter of its side, the root of its area: a small object leaves no trace in the last layer.
-    Where no level is so fine, the finest. A level whose last convolution is but a part of it (the branches of
-    GoogLeNet) is passed over, unless all are.
-
-    subject: with a place.
-    """
-    where, backbone = subject.aim.where, subject.network.get_submodule("backbone")
-    assert where is not None
-    area = torch.prod((where[2:] - where[:2]).clamp(min=0)) if where.ndim == 1 else where.sum()
-    seen: dict[str, tuple[float, int]] = {}  # side of a unit in network pixels, channels; as the layers run
-
-    def note(name: str, output: Tensor) -> None:
-        step = np.sqrt(subject.batch.images[0, 0].numel() / output[0, 0].numel())
-        seen[name] = float(step), output.shape[1]
-
-    hooks = [
-        layer.register_forward_hook(lambda _, inputs, output, name=name: note(name, output))
-        for name, layer in backbone.named_modules()
-        if isinstance(layer, nn.Conv2d)
-    ]
-    try:
-        subject.network(subject.batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    ends: dict[tuple[int, int], str] = {}
-    for name, (step, channels) in seen.items():
-        for stride, width in zip(backbone.strides, backbone.channels, strict=True):
-            if channels == width and stride / 2**0.5 <= step < stride * 2**0.5:
-                ends[stride, width] = name
-    candidates = sorted(ends.values() or seen, key=lambda name: seen[name][0])
-    limit = max(float(area) ** 0.5 / UNITS, seen[candidates[0]][0])
-    return [name for name in candidates if seen[name][0] <= limit][-1]
 
 
 def write_worst(folder: Path, found: Worst, header: Mapping[str, Any]) -> None:

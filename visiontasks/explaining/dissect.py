@@ -40,7 +40,7 @@ def dissect(
 
     Args:
         model: a loaded model, of any task.
-        layer: dotted name; None = the backbone's last convolution.
+        layer: dotted name; None = the backbone's last level.
         data: a DATA.yaml of a segmentation; None = that which a segmentation was trained with.
         share: of the positions at which a unit counts as active; None = 0.005.
         split, batch_size, workers, max_skip, strict, report: as `api.measure`.
@@ -56,7 +56,7 @@ def dissect(
     from visiontasks.engine.signals import stop_signals
     from visiontasks.explain import dissect as room
     from visiontasks.explain.features import receptive_field
-    from visiontasks.explain.grad_cam import find_layer
+    from visiontasks.explain.grad_cam import find_layer, fitting_layer
     from visiontasks.explain.top_patches import Numbered
 
     opened, setting, segmentation = model.opened, model.opened.setting, load_task("segmentation")
@@ -66,7 +66,7 @@ def dissect(
             "expected data of a segmentation, whose classes are the concepts, found none; "
             "give --data DATA.yaml"
         )
-    layer = find_layer(opened.network, layer)[0]
+    layer = find_layer(opened.network, layer or fitting_layer(opened.network))[0]
     section = data_section(model, data, {}, segmentation)
     source = Numbered(segmentation.open_source(section, split, Ledger(strict), None))
     transform = opened.transform

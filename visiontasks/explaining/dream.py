@@ -80,7 +80,7 @@ def dream(
     setting, network = model.opened.setting, model.opened.network
     given = as_image(image, max_pixels)
     least: int = network.backbone.minimum_size
-    layer = layer or _levels(network)[-2:][0]
+    layer = layer or network.backbone.ends[-2:][0]
     slope = room.dream_slope(
         network, layer, unit, normaliser(setting.mean, setting.std, setting.device.device)
     )
@@ -137,7 +137,7 @@ def stylize(
 
     setting, network = model.opened.setting, model.opened.network
     device = setting.device.device
-    levels = () if content_layer and style_layers else _levels(network)
+    levels = network.backbone.ends
     styles = dict(style_layers or dict.fromkeys(levels, 1.0))
     styling = room.Styling(content_layer or levels[len(levels) // 2], styles, **how)
     images = [as_image(picture, max_pixels) for picture in (content, style)]
@@ -168,17 +168,6 @@ def stylize(
             "start": styling.start,
             "seed": styling.seed,
         },
-    )
-
-
-def _levels(network: Any) -> tuple[str, ...]:
-    """The layers of the backbone's levels. Raises: UsageError where no layer's output is one."""
-    from visiontasks.explain.features import level_layers
-
-    if found := level_layers(network):
-        return found
-    raise UsageError(
-        "expected a backbone whose levels are outputs of its layers, found one whose are not; name the layers"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ def worst(
 
     Args:
         model: a loaded model. n: how many errors. split: train, val or test.
-        method: of the maps; None = as for `Model.explain`, but at a layer that is fine enough for the place.
+        method: of the maps; None = as for `Model.explain`.
         data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
         out: folder for worst.png and worst.json; None = write nothing.
         max_images: so many pictures, always the same ones; None = all.
@@ -127,23 +126,15 @@ def _show(
 
 
 def _explainer(model: Model[Any], sample: Sample[Any], method: Method) -> Callable[[Aim], Explanation]:
-    """Maps of one place on a picture, at the model's operating point.
-
-    method: its layer, where it is None, is the one that fits the place.
-    """
+    """Maps of one place on a picture, at the model's operating point."""
     from visiontasks.explain.picture import explain_picture
     from visiontasks.explain.target import ask
-    from visiontasks.explain.worst import fitting_layer
 
     opened, task, setting = model.opened, model.task, model.opened.setting
     batch = opened.batch_of(sample.image, sample.image_id)
-    layer = method.layer
 
     def explain(aim: Aim) -> Explanation:
-        nonlocal layer
         subject = ask(task, opened.network, batch, aim, setting.options, opened.classes)
-        if layer is None and subject.aim.where is not None:
-            layer = fitting_layer(subject)
-        return explain_picture(sample.image, subject, replace(method, layer=layer))
+        return explain_picture(sample.image, subject, method)
 
     return explain

@@ -15,7 +15,7 @@ class FullSizeLayers(BackboneModule):
     """3x3 convolutions of stride 1; one level, (B, width, H, W)."""
 
     def __init__(self, width: int, depth: int) -> None:
-        super().__init__("naive", channels=[width], strides=[1])
+        super().__init__("naive", channels=[width], strides=[1], ends=["layers"])
         layers = [conv_norm_relu(inputs, width) for inputs in [3, *[width] * (depth - 1)]]
         self.layers = nn.Sequential(*layers)
 

@@ -135,7 +135,7 @@ class Model(Generic[P]):
         aim = parse_aim(target, self.classes)
         pixels = as_image(image, max_pixels)
         image_id = str(image) if isinstance(image, str | Path) else "the picture"
-        with run_faults("lower --batch-size, or take a smaller picture"):
+        with run_faults("take a smaller picture, or lower --batch-size where the method has it"):
             batch = opened.batch_of(pixels, image_id)
             subject = ask(task, opened.network, batch, aim, opened.setting.options, self.classes)
             return explain_picture(pixels, subject, method or Method())

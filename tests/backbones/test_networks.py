@@ -204,8 +204,10 @@ def fake_timm(output_format):
         def __init__(self):
             super().__init__()
             self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 8, 3, 2, 1)
+            self.return_layers = {"first": "0", "second": "1"}
 
         def forward(self, images):
+            assert images.shape[2] < 64, "too high"
             first = self.first(images)
             levels = [first, self.second(first)]
             return [level.permute(0, 2, 3, 1) for level in levels] if output_format == "NHWC" else levels
@@ -238,6 +240,12 @@ def test_timm_levels(use_timm, output_format):
     levels = backbone(torch.zeros(1, 3, 16, 12))
     assert [tuple(level.shape) for level in levels] == [(1, 4, 8, 6), (1, 8, 4, 3)]
     assert build_classifier_head("timm/tiny", backbone, 5)(levels).shape == (1, 5)
+    assert backbone.ends == (("net.first", "net.second") if output_format == "NCHW" else ("last", "last"))
+    seen = []
+    backbone.get_submodule(backbone.ends[-1]).register_forward_hook(lambda *call: seen.append(call[2]))
+    assert torch.equal(backbone(torch.ones(1, 3, 16, 12))[-1], seen[0])
+    with pytest.raises(DataError, match=r"the size that 'timm/tiny' is built for, found 64x32 \(too high"):
+        backbone(torch.zeros(1, 3, 64, 32))
 
 
 def test_timm_errors(use_timm):

@@ -130,6 +130,8 @@ def test_strength_0_gives_the_clean_numbers_and_a_curve(run, attack):
     for row in rows:
         assert float(row[headline]) == found.numbers[int(row["epsilon"])][headline]
     content = json.loads(Path("curve/attack.json").read_text(encoding="utf-8"))
+    assert (content["task"], content["split"], content["of"]) == (model.task.name, "test", found.images)
+    assert "seed" not in content  # nothing was drawn
     assert content["protocol"] == found.protocol and content["pictures"] == found.images
     assert read_image(Path("curve/robustness.png")).shape[2] == 3
 
@@ -163,6 +165,7 @@ def test_a_picture_that_cannot_be_read_is_skipped(run, attack):
     ("arguments", "message"),
     [
         (("--max-images", "3"), "expected pictures or a data set, found pictures and --max-images"),
+        (("--seed", "3"), "expected --seed beside --method pgd or --max-images, found it alone"),
         (("--steps", "3"), "expected --steps beside --method pgd, found it beside fgsm"),
         (("--epsilon", "1.5"), "whole numbers from 0 to 255, for instance 0,1,2,4,8, found '1.5'"),
     ],

@@ -72,5 +72,5 @@ def test_without_memory_there_is_one_line(trained, monkeypatch):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(model.opened.network, "forward", forward)
-    with pytest.raises(RunError, match="memory ran out; lower --batch-size, or take a smaller picture"):
+    with pytest.raises(RunError, match="memory ran out; take a smaller picture, or lower --batch-size where"):
         model.explain(picture)

@@ -116,8 +116,9 @@ def test_a_signal_stops_it_before_anything_is_written(run, tmp_path, monkeypatch
         (("--worst", 3, "--units", "0-3"), "expected no --units with --worst"),
         (("--worst", 3, "--method", "filters"), "a method for pictures with --worst, found filters"),
         (("--worst", 3, "--patch", 8), "expected --patch with --method occlusion, found --method grad-cam"),
-        (("--max-images", 3), "expected --max-images beside --worst, found it alone"),
-        (("--method", "filters", "--max-skip", 0.1), "expected --max-skip beside --worst"),
+        (("--max-images", 3), "expected --max-images with --worst N, found --method grad-cam"),
+        (("--method", "filters", "--max-skip", 0.1), "expected --max-skip with top-patches or dissect"),
+        (("photo.jpg", "--batch-size", 2), "expected --batch-size with --method integrated-gradients or"),
         (("--worst", 3, "--split", "tset"), "tset"),
     ],
 )

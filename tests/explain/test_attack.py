@@ -292,7 +292,7 @@ def test_a_curve_counts_what_each_picture_alone_becomes(measured):
 
 def test_a_curve_is_written_as_a_table_a_figure_and_json(measured, tmp_path):
     found = measured[0]
-    write_robustness(tmp_path, found, "a model")
+    write_robustness(tmp_path, found, {"model": "a model"})
     lines = (tmp_path / "robustness.csv").read_text().splitlines()
     assert lines[0] == "epsilon,right" and lines[1] == "0,1.0" and len(lines) == 5
     content = json.loads((tmp_path / "attack.json").read_text())

@@ -180,6 +180,12 @@ def test_a_network_that_pads_its_picture_is_compared_where_it_looked():
     assert active.shape == (6, 8) and active.all(dim=1).tolist() == [False] * 4 + [True] * 2
 
 
+def test_units_of_a_network_without_padding_stand_in_the_middle():
+    """Two positions 4 px apart on 16 px: one half of the middle 8 each, and the edges go on."""
+    active = is_active(torch.tensor([[[0.0], [1.0]]]), torch.tensor([0.5]), (16, 4), (4.0, 4.0))[0]
+    assert active.all(dim=1).tolist() == [False] * 8 + [True] * 8
+
+
 def test_masks_without_a_label_are_refused():
     network = Wrapped(nn.Conv2d(3, 1, 1)).eval()
     batch = Batch(torch.zeros(1, 3, 4, 4), [ImageInfo(0, 4, 4, 4, 4)])

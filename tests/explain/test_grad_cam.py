@@ -128,6 +128,47 @@ def test_a_level_that_is_only_a_pool_is_passed_over(name, layer):
     assert fitting_layer(holder) == layer
 
 
+class WithSpare(Head):
+    """Also computes what no score depends on."""
+
+    def __init__(self, channels, classes):
+        super().__init__(channels, classes)
+        self.spare = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, levels):
+        self.spare(levels[-1])
+        return super().forward(levels)
+
+
+def test_a_layer_that_runs_for_nothing_is_refused():
+    network = tiny_classifier()
+    network.head = WithSpare(6, 3)
+    with pytest.raises(UsageError, match=r"a layer that the target depends on, found 'head\.spare'"):
+        cam(network, torch.randn(1, 3, 16, 16), "head.spare")
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("unit", [(2, 3), (3, 2)])
+def test_a_unit_is_shown_where_it_looks(padded, unit):
+    """The map of one unit's score has its peak in the middle of the pixels that the unit depends on."""
+    torch.manual_seed(6)
+    network = nn.Module()
+    network.backbone = build_backbone("small", stem=4, widths=[4, 4, 4], padded=padded).eval()
+    images = torch.randn(1, 3, 96, 112)
+
+    def score(pixels):
+        return network.backbone(pixels)[-1][:, :, unit[0], unit[1]].square().sum(dim=1)
+
+    found = grad_cam(score, network, network.backbone.stages[2], images, name="stages.2", local=True)
+    pixels = images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(score(pixels).sum(), pixels)
+    rows, columns = (slope.abs().sum(dim=(0, 1, axis)).nonzero()[:, 0] for axis in (3, 2))
+    peak = torch.stack(torch.where(found == found.max())).float().mean(dim=1)
+    for place, seen, side in zip(peak.tolist(), (rows, columns), (96, 112), strict=True):
+        if not padded or (0 < seen.min() and seen.max() < side - 1):  # not cut at the edge
+            assert abs(place - (seen.min() + seen.max()) / 2) <= 4  # half the stride
+
+
 def test_random_weights_change_the_map():
     """A method whose map stays would show the picture, not the network (Adebayo 2018, arXiv 1810.03292).
 

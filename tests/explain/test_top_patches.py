@@ -1,17 +1,21 @@
 """Top patches: one pass equals brute force, and a patch is what its unit sees."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from visiontasks import backbones
+from visiontasks.backbones import build_backbone
 from visiontasks.classes import ClassMap
 from visiontasks.drawing import DARK
 from visiontasks.errors import DataError, UsageError
 from visiontasks.explain.features import features_at, receptive_field
 from visiontasks.explain.top_patches import (
     Numbered,
+    Place,
     cut,
     draw_sheets,
     find_top,
@@ -173,6 +177,22 @@ def test_positions_in_padding_do_not_count():
     assert top.scores.tolist() == [[-1.5, -3.0]] and top.pictures.tolist() == [[1, 0]]
     assert top.positions[0, 0].tolist() == [3, 4]
     assert patch_window(field, top.positions[0, 0], infos[1]) == (2, 2, 3, 3)
+
+
+def test_a_place_prints_as_the_picture_is_called():
+    place = pickle.loads(pickle.dumps(Numbered(Drawn())[3].image_id))
+    assert place == 3 and isinstance(place, Place) and str(place) == f"{place}" == "3.png"
+
+
+def test_a_block_sees_what_its_end_sees_not_its_shortcut():
+    network = nn.Module()
+    network.backbone = build_backbone("resnet18")
+    network.forward = lambda batch: network.backbone(batch.images)
+    fields = [
+        receptive_field(network.eval(), layer, (64, 64)).receptive_field
+        for layer in ("layer3.0", "layer3.0.bn2", "layer3.0.downsample.1")
+    ]
+    assert fields[0] == fields[1] > fields[2]
 
 
 class Drawn:

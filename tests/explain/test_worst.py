@@ -102,6 +102,7 @@ def test_both_classes_are_explained_beside_truth_and_prediction(tmp_path):
 
 
 def test_without_errors_there_is_no_sheet(tmp_path):
+    (tmp_path / "worst.png").write_bytes(b"of an earlier run")
     write_worst(tmp_path, Worst("loss", "meaning", 9, [], []), {})
     assert json.loads((tmp_path / "worst.json").read_text())["sheet"] is None
     assert not (tmp_path / "worst.png").exists()

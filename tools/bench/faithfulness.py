@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from visiontasks import api
+from visiontasks.errors import UsageError
 from visiontasks.explain.faithfulness import (
     BASELINES,
     TOLERANCE,
@@ -75,7 +76,10 @@ def measure(model, source, places, options):
     numbers = {name: defaultdict(list) for name in maps}
     left_out = 0
     for place in places:
-        question = QUESTIONS[model.task.name](model, source, place, options.seed)
+        try:
+            question = QUESTIONS[model.task.name](model, source, place, options.seed)
+        except UsageError:  # a class that is seen in original pixels only
+            question = None
         if question is None:
             left_out += 1
             continue

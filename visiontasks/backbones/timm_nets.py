@@ -13,27 +13,34 @@ from visiontasks.backbones import TIMM_PREFIX
 from visiontasks.backbones.heads import ClassifierHead, average_and_linear
 from visiontasks.backbones.levels import BackboneModule
 from visiontasks.backbones.options import NoOptions
-from visiontasks.errors import UsageError
+from visiontasks.errors import DataError, UsageError
 
 
 class TimmNet(BackboneModule):
     """A network of timm with `features_only`; `net` has timm's parameter names.
 
-    level: what each level goes through last, unchanged: a name for it, channels first.
+    last: what the last level goes through, unchanged: a name for it with channels first, where timm has none.
     """
 
     def __init__(self, name: str, net: nn.Module, channels: Sequence[int], strides: Sequence[int]) -> None:
-        ends = [f"level.{i}" for i in range(len(channels))]
+        channels_last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
+        layers = () if channels_last else getattr(net, "return_layers", ())  # of a FeatureListNet
+        ends = [f"net.{layer}" for layer in layers] or ["last"] * len(channels)
         super().__init__(name, channels=channels, strides=strides, ends=ends, minimum_size=max(strides))
-        self.net = net
-        self.level = nn.ModuleList(nn.Identity() for _ in channels)
-        self.channels_last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
+        self.net, self.channels_last = net, channels_last
+        self.last = nn.Identity()
 
     def levels(self, images: Tensor) -> tuple[Tensor, ...]:
-        levels: Sequence[Tensor] = self.net(images)
+        try:
+            levels: Sequence[Tensor] = self.net(images)
+        except AssertionError as error:  # of networks for one size only
+            raise DataError(
+                f"expected pictures of the size that '{self.name}' is built for, found "
+                f"{images.shape[-2]}x{images.shape[-1]} ({error}); change input.size or the backbone"
+            ) from error
         if self.channels_last:
             levels = [level.permute(0, 3, 1, 2) for level in levels]  # (B, C, h, w)
-        return tuple(end(level) for end, level in zip(self.level, levels, strict=True))
+        return (*levels[:-1], self.last(levels[-1]))
 
 
 def build(name: str, options: NoOptions) -> TimmNet:

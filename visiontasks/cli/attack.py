@@ -94,6 +94,8 @@ def command(
         raise UsageError("expected pictures beside --max-pixels, found none; data sets have data.max_pixels")
     if method == "fgsm" and steps is not None:
         raise UsageError("expected --steps beside --method pgd, found it beside fgsm, which goes one step")
+    if method == "fgsm" and seed is not None and "max_images" not in given:
+        raise UsageError("expected --seed beside --method pgd or --max-images, found it alone")
     from visiontasks import api
     from visiontasks.cli.predict import default_model
     from visiontasks.engine.results import result_folder

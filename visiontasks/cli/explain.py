@@ -12,7 +12,7 @@ import click
 from visiontasks.cli.explain_network import METHODS as NETWORK_METHODS
 from visiontasks.cli.explain_network import OPTIONS_OF as METHODS_OF
 from visiontasks.cli.explain_network import network_options, run_network_method
-from visiontasks.cli.explain_worst import refuse_without_worst, run_worst, worst_options
+from visiontasks.cli.explain_worst import run_worst, worst_options
 from visiontasks.cli.options import (
     Share,
     device_option,
@@ -33,6 +33,7 @@ OPTIONS_OF: Final = {  # option -> the methods that have it
     "steps": ("integrated-gradients",),
     "patch": ("occlusion",),
     "stride": ("occlusion",),
+    "batch_size": ("integrated-gradients", "occlusion"),
 }
 
 
@@ -55,7 +56,11 @@ OPTIONS_OF: Final = {  # option -> the methods that have it
     help="Of the cams, dissect, top-patches and maximise: a layer's dotted name. [default: of the cams and "
     "dissect the backbone's last level; of a detection or region the last that is fine enough]",
 )
-@click.option("--steps", type=click.IntRange(1), help="Of integrated-gradients: points. [default: 64]")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="Of integrated-gradients: points [default: 64]; of maximise: gradient steps [default: 256].",
+)
 @click.option(
     "--patch",
     metavar="PX",
@@ -128,21 +133,20 @@ def command(
         options |= _typed(method=method, target=target, batch_size=batch_size) | of_pictures
         run_worst(worst, image, weights, confidence, out, device, as_json, options)
         return
-    refuse_without_worst(options)
+    options |= _typed(batch_size=batch_size)
     if method in NETWORK_METHODS:
-        options |= _typed(target=target, batch_size=batch_size, conf=confidence) | of_pictures
+        options |= _typed(target=target, conf=confidence) | of_pictures
         run_network_method(method, image, weights, out, device, as_json, options)
         return
     chosen = method or "grad-cam"
+    _check_method(chosen, options)
     if image is None:
         raise UsageError(f"expected a picture for --method {chosen}, found none; give IMAGE")
-    _check_method(chosen, options)
     from visiontasks import api
     from visiontasks.cli.predict import default_model
     from visiontasks.engine.results import result_folder
     from visiontasks.explain.picture import Method
 
-    options |= {} if batch_size is None else {"batch_size": batch_size}
     how = Method(name=method, **options)
     model = api.load(
         weights or default_model("classification"),
@@ -176,9 +180,8 @@ def _check_method(chosen: str, options: Iterable[str]) -> None:
     for name in options:
         if chosen not in OPTIONS_OF.get(name, ()):
             owners = " or ".join((*OPTIONS_OF.get(name, ()), *METHODS_OF.get(name, ())))
-            raise UsageError(
-                f"expected --{name} with --method {owners}, found --method {chosen}; leave it out"
-            )
+            flag, owner = name.replace("_", "-"), f"--method {owners}" if owners else "--worst N"
+            raise UsageError(f"expected --{flag} with {owner}, found --method {chosen}; leave it out")
 
 
 def _write(explanation: Explanation, folder: Path, image: str, model: str) -> dict[str, Any]:

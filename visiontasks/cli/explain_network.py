@@ -28,6 +28,8 @@ OPTIONS_OF: Final = {  # option -> the methods of this file that have it
     "plane": ("filters",),
     "data": ("top-patches", "dissect"),
     "split": ("top-patches", "dissect"),
+    "workers": ("top-patches", "dissect"),
+    "max_skip": ("top-patches", "dissect"),
     "active": ("dissect",),
     "patches": ("top-patches",),
     "units": ("top-patches",),
@@ -99,7 +101,7 @@ def run_network_method(
         raise UsageError(f"expected no picture with --method {method}, found {image}; leave it out")
     for name in given:
         if method not in OPTIONS_OF.get(name, ()):
-            owners = " or ".join(OPTIONS_OF.get(name, ())) or "another method"
+            owners = " or ".join(OPTIONS_OF.get(name, ())) or "--worst N or another method"
             name = name.replace("_", "-")
             raise UsageError(f"expected --{name} with {owners}, found --method {method}; leave it out")
     from visiontasks import api
@@ -181,13 +183,17 @@ def _top_patches(
     """top-patches-NNN.png, up to 64 units each, named by the first."""
     from visiontasks import api
     from visiontasks.engine.log import Report
-    from visiontasks.explain.top_patches import draw_sheets, patch_records
+    from visiontasks.explain.features import receptive_field
+    from visiontasks.explain.top_patches import check_unit, draw_sheets, patch_records
 
     if layer is None:
         raise UsageError(
             "expected --layer with --method top-patches, found none; visiontasks inspect lists them"
         )
     chosen = None if units is None else parse_units(units)
+    if chosen is not None:  # before the pass over the data
+        row = receptive_field(model.opened.network, layer, model.opened.input.size)
+        check_unit(max(chosen), row.output[0])
     top, field, source = api.top_patches(model, layer, patches, report=Report(), **how)
     wanted = list(range(len(top.scores))) if chosen is None else chosen
     sheets = []
@@ -261,7 +267,7 @@ def _maximise(
     steps: int | None = None,
     **how: Any,
 ) -> tuple[dict[str, Any], str]:
-    """maximise.png and the score after each step."""
+    """maximise.png and the score before each step."""
     from visiontasks import api
     from visiontasks.cli.inspect import parse_size
     from visiontasks.explain.maximise import Priors

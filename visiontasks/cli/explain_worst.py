@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OWN: Final = ("max_images", "workers", "max_skip")  # options that only --worst has
-SHARED: Final = ("data", "split", "batch_size")  # those of data sets that other methods have, too
+OF_DATA: Final = ("data", "split", "batch_size", "workers", "max_skip", "max_images")
 OF_MAPS: Final = ("method", "layer", "steps", "patch", "stride")  # of each error's maps
 MOST: Final = 100  # errors on a sheet
 
 
 def worst_options(command: F) -> F:
-    """--worst and the flags that only it has; each is None where it is not given."""
+    """--worst and the flags of its data set; each is None where it is not given."""
     options = [
         click.option(
             "--worst",
@@ -36,25 +35,18 @@ def worst_options(command: F) -> F:
         click.option(
             "--workers",
             type=click.IntRange(0),
-            help="Of --worst: processes that read pictures. [default: by the machine]",
+            help="Of top-patches, dissect and --worst: processes that read pictures. "
+            "[default: by the machine]",
         ),
         click.option(
             "--max-skip",
             type=Share(0, 1),
-            help="Of --worst: largest share of unreadable pictures. [default: 0.01]",
+            help="Of top-patches, dissect and --worst: largest share of unreadable pictures. [default: 0.01]",
         ),
     ]
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def refuse_without_worst(given: Mapping[str, Any]) -> None:
-    """Raises: UsageError for an option that only --worst has."""
-    for name in OWN:
-        if name in given:
-            flag = name.replace("_", "-")
-            raise UsageError(f"expected --{flag} beside --worst, found it alone; add --worst N")
 
 
 def run_worst(
@@ -79,7 +71,7 @@ def run_worst(
     if image is not None:
         raise UsageError(f"expected no picture with --worst, found {image}; leave it out")
     for name in given:
-        if name not in (*OWN, *SHARED, *OF_MAPS):
+        if name not in (*OF_DATA, *OF_MAPS):
             raise UsageError(f"expected no --{name.replace('_', '-')} with --worst, found one; leave it out")
     if given.get("method") in NETWORK_METHODS:
         raise UsageError(
@@ -93,7 +85,7 @@ def run_worst(
 
     maps = {name: given[name] for name in OF_MAPS if name in given}
     maps["name"] = maps.pop("method", None)
-    about_data = {name: given[name] for name in (*OWN, *SHARED) if name in given}
+    about_data = {name: given[name] for name in OF_DATA if name in given}
     options = {} if confidence is None else {"confidence": confidence}
     model = api.load(weights or default_model("classification"), device=device, options=options)
     folder = result_folder("explain", out)

@@ -26,6 +26,7 @@ from visiontasks.detection.region_sections import (
     ProposalConfig,
     PyramidConfig,
     SamplingConfig,
+    SecondLookConfig,
 )
 
 Factor = Annotated[float, Field(gt=0)]
@@ -192,6 +193,7 @@ class FasterRcnnConfig(BackboneSection):
     anchors: AnchorConfig = AnchorConfig()
     proposals: ProposalConfig = ProposalConfig()
     head: HeadConfig = HeadConfig()
+    second_look: SecondLookConfig = SecondLookConfig()
     batch_norm: BatchNormConfig = BatchNormConfig()
 
 

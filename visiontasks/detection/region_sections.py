@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from visiontasks.config import Depth, Fraction, Positive, Section
 
@@ -125,3 +125,21 @@ class HeadConfig(Section):
         (10.0, 10.0, 5.0, 5.0), description="scales of the four box outputs: x, y, width, height"
     )
     sampling: SamplingConfig = SamplingConfig()
+
+
+class SecondLookConfig(Section):
+    """In prediction regions are named once more, on other copies of the picture."""
+
+    mirror: bool = Field(False, description="on the mirrored one, and average (twice the time)")
+    shrink: Length = Field(1.0, le=1, description="on one shrunk by this factor, for large regions; 1 = off")
+    sizes: tuple[Length, Length] = Field(
+        (80.0, 208.0),
+        description="sides of a region, pixels: up to the first the picture itself names it, from the second "
+        "on the shrunk one, between them both in proportion",
+    )
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.sizes[0] >= self.sizes[1]:
+            raise ValueError(f"two sizes, the second larger (not {self.sizes[0]:g}, {self.sizes[1]:g})")
+        return self

@@ -15,7 +15,6 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.drawing import DARK, contact_sheet
 from visiontasks.errors import DataError
 from visiontasks.explain.features import features_at
+from visiontasks.explain.grad_cam import enlarge
 from visiontasks.explain.top_patches import Strongest, TopPatches, without_padding
 from visiontasks.ops.layers import LayerRow
 from visiontasks.ops.pictures import resize
@@ -271,16 +271,14 @@ def active_pixels(
 def is_active(features: Tensor, thresholds: Tensor, size: tuple[int, int], step: Step = None) -> Tensor:
     """Where maps (U, h, w), enlarged to `size` (height, width), exceed thresholds (U,): (U, H, W) bool.
 
-    step: pixels between neighbouring positions, down and across. A map of more whole steps than the picture
-        has comes of a network that pads its pictures to such; what lies beyond the picture is cut off.
+    step: pixels between neighbouring positions, down and across; see `enlarge`.
     """
-    steps = (0.0, 0.0) if step is None else step
-    height, width = (
-        max(side, round(count * each))
-        for side, count, each in zip(size, features.shape[1:], steps, strict=True)
-    )
-    fine = F.interpolate(features[None], (height, width), mode="bilinear", align_corners=False)[0]
-    return fine[:, : size[0], : size[1]] > thresholds[:, None, None]
+    extent = list(size)
+    for axis, each in enumerate(step or ()):
+        covered = round(features.shape[1 + axis] * each)
+        extent[axis] = covered if size[axis] - covered >= each else max(size[axis], covered)
+    fine = enlarge(features[None], size, (extent[0], extent[1]))[0]
+    return fine > thresholds[:, None, None]
 
 
 def detectors(found: Dissection) -> dict[str, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -110,4 +111,9 @@ def receptive_field(network: nn.Module, layer: str, size: tuple[int, int]) -> La
     ]
     if not rows:
         raise UsageError(f"expected a layer that runs on pictures, found '{layer}', which does not")
-    return first.get(path, rows[-1])
+    return first.get(path) or max(rows, key=_sees)
+
+
+def _sees(row: LayerRow) -> float:
+    """How much of a picture a layer sees; a block's shortcut, which may run last, sees less than its end."""
+    return math.inf if row.receptive_field is None else math.prod(row.receptive_field)

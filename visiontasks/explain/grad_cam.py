@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -81,7 +83,7 @@ def fitting_layer(network: Any, where: Tensor | None = None) -> str:
 
 
 def grad_cam(
-    score: Score, network: nn.Module, layer: nn.Module, image: Tensor, *, name: str, local: bool = False
+    score: Score, network: Any, layer: nn.Module, image: Tensor, *, name: str, local: bool = False
 ) -> Tensor:
     """sum_k alpha_k A^(k), in the pixels of the network's input: (H, W), negative where it speaks against.
 
@@ -114,12 +116,15 @@ def grad_cam(
         for hook in hooks:
             hook.remove()
     maps = [output for _, output in passes.outputs]
-    if not value.requires_grad or not maps:
+    gradients: tuple[Tensor | None, ...] = ()
+    if maps and value.requires_grad:
+        gradients = torch.autograd.grad(value, maps, allow_unused=True)
+    if all(gradient is None for gradient in gradients):
         raise UsageError(
             f"expected a layer that the target depends on, found '{name}', which it does not; choose another"
         )
-    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(value, maps, allow_unused=True)
     total = torch.zeros(image.shape[-2:], device=image.device)
+    strides: Sequence[int] = network.backbone.strides
     for (number, output), gradient in zip(passes.outputs, gradients, strict=True):
         if gradient is None:
             continue
@@ -130,11 +135,11 @@ def grad_cam(
             )
         weights = gradient if local else gradient.mean(dim=(2, 3), keepdim=True)  # (1, C, 1, 1)
         coarse = (weights * output.detach()).sum(dim=1, keepdim=True)  # (1, 1, h, w)
-        total += _on_the_picture(coarse, passes.inputs[number], pixels)
+        total += _on_the_picture(coarse, passes.inputs[number], pixels, strides)
     return total
 
 
-def _on_the_picture(coarse: Tensor, seen: Tensor, pixels: Tensor) -> Tensor:
+def _on_the_picture(coarse: Tensor, seen: Tensor, pixels: Tensor, strides: Sequence[int]) -> Tensor:
     """A layer's map in the pixels of the network's input, (H, W); 0 where the backbone did not see them.
 
     What lies between the two (padding, mirroring, shifting, a pyramid's scaling) is linear: its transpose
@@ -142,12 +147,35 @@ def _on_the_picture(coarse: Tensor, seen: Tensor, pixels: Tensor) -> Tensor:
 
     Args:
         coarse: (1, 1, h', w'). seen: (1, 3, h, w), what the backbone saw. pixels: (1, 3, H, W).
+        strides: of the backbone's levels.
     """
     size = (seen.shape[2], seen.shape[3])
-    fine = F.interpolate(coarse, size, mode="bilinear", align_corners=False).expand(1, 3, -1, -1)
+    extent = [_extent(count, side, strides) for count, side in zip(coarse.shape[2:], size, strict=True)]
+    fine = enlarge(coarse, size, (extent[0], extent[1])).expand(1, 3, -1, -1)
     if seen is pixels:
         return fine[0, 0]
     (moved,) = torch.autograd.grad(seen, pixels, fine, retain_graph=True)
     (weights,) = torch.autograd.grad(seen, pixels, torch.ones_like(fine), retain_graph=True)
     weights = weights.sum(dim=1)[0]
     return torch.where(weights > 0, moved.sum(dim=1)[0] / weights, 0.0)
+
+
+def _extent(count: int, side: int, strides: Sequence[int]) -> int:
+    """How many of a side's pixels a map's units stand on: all, but where layers lack padding.
+
+    count: units along the side. side: pixels. strides: of which the nearest is taken for the units'.
+    """
+    stride = min(strides, key=lambda stride: abs(math.log(stride * count / side)))
+    return count * stride if side - count * stride >= stride else side
+
+
+def enlarge(maps: Tensor, size: tuple[int, int], extent: tuple[int, int]) -> Tensor:
+    """Maps (B, C, h, w), bilinearly, on a picture of `size` (height, width): (B, C, *size).
+
+    extent: pixels that the maps' units stand on. More of them than the picture has (a network that pads it)
+        lie beyond its lower right edge; fewer (one without padding) in its middle, and the edges go on.
+    """
+    fine = F.interpolate(maps, extent, mode="bilinear", align_corners=False)[:, :, : size[0], : size[1]]
+    missing = size[0] - fine.shape[2], size[1] - fine.shape[3]
+    top, left = missing[0] // 2, missing[1] // 2
+    return F.pad(fine, (left, missing[1] - left, top, missing[0] - top), mode="replicate")

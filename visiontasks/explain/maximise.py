@@ -53,7 +53,9 @@ class Priors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maximised:
-    """image: (H, W, 3) uint8. score: of that picture, 8 bits as it is saved. scores: after each step."""
+    """image: (H, W, 3) uint8. score: of that picture, 8 bits as it is saved. scores: before each step, of the
+    picture as it was moved and blurred.
+    """
 
     image: Image
     score: float

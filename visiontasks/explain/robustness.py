@@ -74,8 +74,11 @@ def measure_robustness(
     return Robustness(attack, headline, evaluators[0].protocol, images, numbers)
 
 
-def write_robustness(folder: Path, found: Robustness, model: str) -> None:
-    """robustness.csv (a row an epsilon), robustness.png, and attack.json with the classes' numbers."""
+def write_robustness(folder: Path, found: Robustness, frame: Mapping[str, Any]) -> None:
+    """robustness.csv (a row an epsilon), robustness.png, and attack.json with the classes' numbers.
+
+    frame: fields that go before the others; the model's name is `model`.
+    """
     attack, headline = found.attack, found.headline
     names = list(dict.fromkeys(name for row in found.numbers.values() for name in row if "/" not in name))
     names.sort(key=lambda name: not (name == headline or name.startswith(f"{headline}@")))
@@ -84,10 +87,10 @@ def write_robustness(folder: Path, found: Robustness, model: str) -> None:
     ]
     write_csv(folder / "robustness.csv", ["epsilon", *names], rows)
     steps = f", {attack.steps} steps" if attack.method == "pgd" else ""
-    title = f"{model}: {attack.method.upper()}{steps}, {number_of(found.images, 'picture')}"
+    title = f"{frame['model']}: {attack.method.upper()}{steps}, {number_of(found.images, 'picture')}"
     write_atomic(folder / "robustness.png", plot_robustness(found.numbers, headline, title))
     content = {
-        "model": model,
+        **frame,
         **describe_attack(attack),
         "pictures": found.images,
         "headline": headline,

@@ -22,7 +22,7 @@ from visiontasks.explain.features import features_at
 from visiontasks.ledger import Ledger
 from visiontasks.ops.layers import LayerRow
 from visiontasks.ops.pictures import resize
-from visiontasks.types import Batch, Image, ImageInfo, Sample, Source, Window
+from visiontasks.types import Batch, Example, Fetch, Image, ImageInfo, Sample, Source, Transform, Window
 
 T = TypeVar("T")
 
@@ -30,8 +30,37 @@ TILE: Final = 72  # side of a patch on a sheet, pixels
 UNITS_A_SHEET: Final = 64
 
 
+class Place(int):
+    """A picture's place in a data set, which prints as what the data set calls it."""
+
+    def __new__(cls, place: int, name: str) -> Place:
+        made = super().__new__(cls, place)
+        made.name = name
+        return made
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Place, (int(self), self.name)
+
+
+class Unlabelled:
+    """A transform that passes the truth over: data of any classes will do."""
+
+    def __init__(self, transform: Transform[Any]) -> None:
+        self.transform = transform
+
+    def __call__(
+        self, sample: Sample[Any], rng: np.random.Generator, fetch: Fetch[Any] | None
+    ) -> Example[Any]:
+        return self.transform(Sample(sample.image, None, sample.image_id), rng, None)
+
+
 class Numbered(Generic[T]):
-    """A data set whose pictures are called by their places, so that a batch says where each came from."""
+    """A data set whose pictures are called by their `Place`, so that a batch says where each came from."""
 
     def __init__(self, source: Source[T]) -> None:
         self.source = source
@@ -43,7 +72,8 @@ class Numbered(Generic[T]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample[T]:
-        return replace(self.source[index], image_id=index)
+        sample = self.source[index]
+        return replace(sample, image_id=Place(index, str(sample.image_id)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.drawing import DARK, contact_sheet, draw_box
 from visiontasks.explain.overlay import BRIGHT, draw_overlay
 from visiontasks.explain.picture import Explanation
-from visiontasks.io.files import write_atomic, write_json
+from visiontasks.io.files import remove_quietly, write_atomic, write_json
 from visiontasks.io.images import encode
 from visiontasks.ops.pictures import resize
 from visiontasks.types import Aim, Image, Mistake, Sample, Task, Window
@@ -199,6 +199,8 @@ def write_worst(folder: Path, found: Worst, header: Mapping[str, Any]) -> None:
     """worst.json, and worst.png where there are errors. header: fields that go before the others."""
     if found.rows:
         write_atomic(folder / "worst.png", encode(found.draw(), ".png"))
+    else:
+        remove_quietly(folder / "worst.png")  # of an earlier run
     content = {
         **header,
         "unit": found.unit,

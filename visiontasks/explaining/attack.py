@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import PIL.Image
 
 from visiontasks.errors import number_of
-from visiontasks.explaining.pictures import account, pictures_of, predictor_of
+from visiontasks.explaining.pictures import pictures_of, predictor_of, tell_skipped
 from visiontasks.io.images import MAX_PIXELS
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, as_image, data_section
@@ -114,7 +114,15 @@ def robustness(
     report.line(f"{model.name} on {split}: {count}, {setting.device}{fewer}")
     with stop_signals() as stop, run_faults("lower --batch-size"):
         batches = pictures_of(
-            model, source, "attack", stop, report, batch_size=batch_size, workers=workers, places=places
+            model,
+            source,
+            "attack",
+            stop,
+            report,
+            batch_size=batch_size,
+            workers=workers,
+            places=places,
+            max_skip=max_skip,
         )
         found = measure_robustness(
             opened.network,
@@ -126,8 +134,9 @@ def robustness(
             how,
             task.headline,
         )
-    account(source, len(places), max_skip, report)
+    tell_skipped(source, report)
     if out is not None:
-        write_robustness(Path(out), found, model.name)
+        frame = {"task": task.name, "model": model.name, "split": split, "of": len(source)}
+        write_robustness(Path(out), found, frame if max_images is None else {**frame, "seed": how.seed})
         write_skipped(Path(out), {split: source.ledger})
     return found

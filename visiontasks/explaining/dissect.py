@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visiontasks.errors import UsageError, number_of
-from visiontasks.explaining.pictures import account, pictures_of
+from visiontasks.explaining.pictures import pictures_of, tell_skipped
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section
 from visiontasks.tasks import load_task
@@ -86,6 +86,7 @@ def dissect(
                 workers=workers,
                 places=places,
                 transform=room.WithMask(transform),
+                max_skip=max_skip if places is None else None,
             )
             for batch, masks in batches:
                 if places is None:
@@ -95,7 +96,7 @@ def dissect(
         field = receptive_field(opened.network, layer, opened.input.size)
         share = room.ACTIVE if share is None else share
         found = room.dissect(opened.network, layer, one_pass, source.classes, share=share, field=field)
-    account(source, len(source), max_skip, report)
+    tell_skipped(source, report)
     return found, layer, _looker(model, source, transform, layer)
 
 

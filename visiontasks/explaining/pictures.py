@@ -47,17 +47,21 @@ def pictures_of(
     workers: int | None,
     places: Sequence[int] | None = None,
     transform: Transform[Any] | None = None,
+    max_skip: float | None = None,
 ) -> Iterator[tuple[Batch, Sequence[Any]]]:
     """A data set in batches, as the model is fed with it; see `batches_of`.
 
     Args:
         batch_size: None = the task's. transform: None = the model's own.
+        max_skip: largest share of pictures that cannot be used; None = any.
+
+    Raises: DataError at the end when it was more; and as `batches_of`.
     """
     from visiontasks.engine.distributed import Group
     from visiontasks.engine.infer import batches_of
 
     opened, task = model.opened, model.task
-    return batches_of(
+    yield from batches_of(
         task,
         source,
         transform or opened.transform,
@@ -70,10 +74,11 @@ def pictures_of(
         title=title,
         places=places,
     )
+    if max_skip is not None:
+        source.ledger.check_skips(len(source if places is None else places), max_skip)
 
 
-def account(source: Source[Any], count: int, max_skip: float, report: Report) -> None:
-    """Say what was skipped. count: pictures that were asked for. Raises: DataError where it is too much."""
-    source.ledger.check_skips(count, max_skip)
+def tell_skipped(source: Source[Any], report: Report) -> None:
+    """What the ledger has of a data set's faults, in lines."""
     for line in source.ledger.summary():
         report.line(line)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontasks.errors import UsageError, number_of
-from visiontasks.explaining.pictures import account, pictures_of
+from visiontasks.explaining.pictures import pictures_of, tell_skipped
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section
 from visiontasks.types import Source
@@ -47,20 +47,28 @@ def top_patches(
     from visiontasks.engine.log import Report
     from visiontasks.engine.signals import stop_signals
     from visiontasks.explain.features import receptive_field
-    from visiontasks.explain.top_patches import Numbered, find_top
+    from visiontasks.explain.top_patches import Numbered, Unlabelled, find_top
 
     opened, task, setting = model.opened, model.task, model.opened.setting
     report = report or Report(speaks=False)
-    source = task.open_source(data_section(model, data, {}), split, Ledger(strict), opened.classes)
+    source = task.open_source(data_section(model, data, {}), split, Ledger(strict), None)
     report.line(f"{model.name} on {split}: {number_of(len(source), 'picture')}, {setting.device}")
     with stop_signals() as stop, run_faults("lower --batch-size"), setting.device.autocast():
         field = receptive_field(opened.network, layer, opened.input.size)
         batches = pictures_of(
-            model, Numbered(source), "top patches", stop, report, batch_size=batch_size, workers=workers
+            model,
+            Numbered(source),
+            "top patches",
+            stop,
+            report,
+            batch_size=batch_size,
+            workers=workers,
+            transform=Unlabelled(opened.transform),
+            max_skip=max_skip,
         )
         loaded = (setting.device.load(batch, setting.mean, setting.std) for batch, _ in batches)
         found = find_top(opened.network, layer, loaded, k, field)
-    account(source, len(source), max_skip, report)
+    tell_skipped(source, report)
     return found, field, source
 
 

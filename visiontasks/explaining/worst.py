@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontasks.errors import Interrupted
-from visiontasks.explaining.pictures import pictures_of, predictor_of
+from visiontasks.explaining.pictures import pictures_of, predictor_of, tell_skipped
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section
 from visiontasks.types import Aim, Mistakes, Sample, Source
@@ -76,13 +76,12 @@ def worst(
             batch_size=batch_size,
             workers=workers,
             places=places,
+            max_skip=max_skip,
         )
         for batch, truths in batches:
             mistakes.update(predict(batch), truths, batch.infos)
-        source.ledger.check_skips(len(places), max_skip)
         rows = _show(model, source, mistakes, method or Method(), stop, report)
-    for line in source.ledger.summary():
-        report.line(line)
+    tell_skipped(source, report)
     skipped = _skipped(source.ledger)
     result = Worst(mistakes.unit, mistakes.meaning, len(places) - len(skipped), rows, skipped)
     if out is not None:

@@ -10,7 +10,8 @@ Source: Ren et al. 2015, arXiv:1506.01497, with the pyramid of Lin et al. 2017, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from visiontasks.detection.models.losses import proposal_losses, region_losses
 from visiontasks.detection.models.region_head import NamedRegions, RegionHead
 from visiontasks.detection.models.rpn import RpnHead, propose
 from visiontasks.detection.models.sampling import fixed_draw, match, pack_truth, sample
+from visiontasks.detection.models.second_look import look_again
 from visiontasks.detection.types import Detections
 from visiontasks.errors import ConfigError
 from visiontasks.types import Batch, ImageInfo
@@ -69,7 +71,16 @@ class FasterRcnn(nn.Module):
         anchors = self.place_anchors(levels, batch.images)
         regions, valid = self.propose(scores, deltas, anchors, batch.infos)
         named = self.head(levels, regions, valid, truth, features[-1])
+        if not self.training:
+            logits = look_again(partial(self.name, valid=valid), batch.images, named, self.config.second_look)
+            named = replace(named, logits=logits)
         return Found(torch.cat(scores, dim=1), torch.cat(deltas, dim=1), torch.cat(anchors), named)
+
+    def name(self, images: Tensor, regions: Tensor, *, valid: Tensor) -> Tensor:
+        """What the head says of regions (B, R, 4) of pictures: logits (B, R, K + 1)."""
+        features = self.backbone(images)
+        named: NamedRegions = self.head(self.pyramid(features), regions, valid, None, features[-1])
+        return named.logits
 
     def place_anchors(self, levels: Sequence[Tensor], images: Tensor) -> list[Tensor]:
         """Anchors (n_i, 4) of each level, xyxy, network px."""

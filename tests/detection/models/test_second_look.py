@@ -31,7 +31,7 @@ def first_look(images, logits=None):
 def test_without_copies_nothing_is_computed():
     images = torch.rand(1, 3, 96, 128)
     named = first_look(images)
-    assert look_again(None, images, named, SecondLookConfig()) is named.logits
+    assert look_again(None, images, named, SecondLookConfig(), 1) is named.logits
 
 
 @pytest.mark.parametrize("config", [{"mirror": True}, {"shrink": 0.5, "sizes": (1, 2)}])
@@ -39,7 +39,7 @@ def test_a_region_is_the_same_part_of_each_copy(config):
     images = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     images = torch.nn.functional.avg_pool2d(images, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
     named = first_look(images)
-    found = look_again(mean_colors, images, named, SecondLookConfig(**config))
+    found = look_again(mean_colors, images, named, SecondLookConfig(**config), 1)
     torch.testing.assert_close(found, named.logits, atol=0.05 if "shrink" in config else 1e-6, rtol=0)
 
 
@@ -53,11 +53,11 @@ def test_the_larger_a_region_the_more_the_shrunk_copy_counts():
 
     named = first_look(images, torch.zeros(1, 3, 3))
     config = SecondLookConfig(shrink=0.4, sizes=(48, 80))
-    found = look_again(name, images, named, config)
+    found = look_again(name, images, named, config, 40)
     assert found[0, :, 0].tolist() == [0, 0.5, 1]  # sides of 22.6, 64 and 110.9 px
     ((shape, regions),) = seen
-    assert shape == (1, 3, 32, 64)  # 38 x 51 px, in whole steps of the coarsest level
-    assert regions[0, 1].tolist() == pytest.approx([32, 0, 64, 64 / 3])
+    assert shape == (1, 3, 40, 51)  # 38 x 51 px, but no side below 40
+    assert regions[0, 1].tolist() == pytest.approx([25.5, 0, 51, 64 * 40 / 96])
 
 
 def test_sizes_in_the_wrong_order_are_refused():

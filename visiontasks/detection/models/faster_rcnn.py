@@ -72,11 +72,12 @@ class FasterRcnn(nn.Module):
         regions, valid = self.propose(scores, deltas, anchors, batch.infos)
         named = self.head(levels, regions, valid, truth, features[-1])
         if not self.training:
-            logits = look_again(partial(self.name, valid=valid), batch.images, named, self.config.second_look)
+            name, least = partial(self.name_regions, valid=valid), self.backbone.minimum_size
+            logits = look_again(name, batch.images, named, self.config.second_look, least)
             named = replace(named, logits=logits)
         return Found(torch.cat(scores, dim=1), torch.cat(deltas, dim=1), torch.cat(anchors), named)
 
-    def name(self, images: Tensor, regions: Tensor, *, valid: Tensor) -> Tensor:
+    def name_regions(self, images: Tensor, regions: Tensor, *, valid: Tensor) -> Tensor:
         """What the head says of regions (B, R, 4) of pictures: logits (B, R, K + 1)."""
         features = self.backbone(images)
         named: NamedRegions = self.head(self.pyramid(features), regions, valid, None, features[-1])

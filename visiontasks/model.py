@@ -12,7 +12,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from visiontasks.classes import ClassMap
-from visiontasks.config_files import parse_config, section_model
+from visiontasks.config_files import parse_config, read_config, section_model
 from visiontasks.errors import ImageError, UsageError
 from visiontasks.io.files import list_inputs, read_yaml
 from visiontasks.io.images import MAX_PIXELS, read_image
@@ -240,16 +240,23 @@ def data_section(
 
     Args:
         model: a loaded model.
-        data: a DATA.yaml; None = what the model was trained with, as its file says.
+        data: a DATA.yaml, or a config that has one as its section; None = what the model was trained with, as
+            its file says.
         map_class: {name in the data: name in the model}, where they differ.
         task: whose data it is; None = the model's.
 
     Raises: UsageError, ConfigError, DataError: there is no such data, or no such class.
     """
+    task = task or model.task
     lines: Mapping[tuple[str, ...], int] = {}
     if data is not None:
         file = str(data)
-        values, lines = read_yaml(Path(data))
+        values, lines = read_yaml(read_config(Path(data)))
+        if isinstance(values.get("data"), Mapping):
+            if values.get("task") != task.name:
+                raise UsageError(f"{file}: expected data for {task.name}, found task: {values.get('task')}")
+            values = values["data"]
+            lines = {key[1:]: line for key, line in lines.items() if key[0] == "data" and len(key) > 1}
     else:
         file, config = model.name, model.opened.record.provenance.get("config")
         if not isinstance(config, Mapping) or not isinstance(config.get("data"), Mapping):
@@ -260,4 +267,4 @@ def data_section(
     if map_class:
         named = values.get("classes")
         values = {**values, "classes": {**(named if isinstance(named, Mapping) else {}), **map_class}}
-    return parse_config(section_model((task or model.task).config, "data"), values, file=file, lines=lines)
+    return parse_config(section_model(task.config, "data"), values, file=file, lines=lines)

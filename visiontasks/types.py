@@ -6,7 +6,7 @@ Images are RGB uint8; sizes are (height, width); class indices are 0..K-1. This 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -361,6 +361,8 @@ class Task(Generic[T, P]):
     cut(labels, window): a truth, or a prediction, of a part of its picture.
     operating_point(predictions, truths): the best options for pictures that were not trained on, predicted
         with `decode_options` and `evaluate_options`; None where they are too few to tell.
+    adjust(network, outputs, classes, count): suits a finished network to `count` pictures that it was not
+        trained on; outputs: (raw, truths, infos) of each batch. Says what was done; the same however often.
     """
 
     name: str
@@ -394,3 +396,4 @@ class Task(Generic[T, P]):
     sample_weights: Callable[[Any, Source[T]], NDArray[np.float64] | None] | None = None
     stitcher: Callable[[Any, tuple[int, int], Mapping[str, float]], Stitcher[P]] | None = None
     operating_point: Callable[[Sequence[P], Sequence[T]], OperatingPoint | None] | None = None
+    adjust: Callable[[Any, Iterable[Any], ClassMap, int], str | None] | None = None

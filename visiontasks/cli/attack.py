@@ -43,7 +43,7 @@ EPSILONS = "0,1,2,4,8"
 @click.option("--steps", type=click.IntRange(1), help="Steps of pgd. [default: 10]")
 @click.option("--seed", type=click.IntRange(0), help="Of pgd's start and --max-images. [default: 0]")
 @click.option(
-    "--data", type=click.Path(), help="Without IMAGES: a DATA.yaml. [default: the model's own data]"
+    "--data", type=click.Path(), help="Without IMAGES: a DATA.yaml or config. [default: the model's own data]"
 )
 @click.option(
     "--split", type=click.Choice(["train", "val", "test"]), help="Part of the data. [default: test]"

@@ -30,7 +30,9 @@ FLAG_TASKS = {"ignore": "segment", "max_detections": "detect"}  # flags that one
     help="Part of the data.",
 )
 @click.option(
-    "--data", type=click.Path(), help="DATA.yaml: the data: section of a config. [default: the model's own]"
+    "--data",
+    type=click.Path(),
+    help="DATA.yaml (the data: section of a config), or a config. [default: the model's own]",
 )
 @click.option(
     "--task",

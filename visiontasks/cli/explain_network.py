@@ -52,8 +52,8 @@ def network_options(command: F) -> F:
         ),
         click.option(
             "--data",
-            metavar="DATA.yaml",
-            help="Of top-patches, dissect and --worst. [default: the model's own]",
+            metavar="DATA",
+            help="Of top-patches, dissect and --worst: a DATA.yaml or config. [default: the model's own]",
         ),
         click.option(
             "--split",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from visiontasks.engine.distributed import Group
-from visiontasks.engine.infer import Setting, infer
+from visiontasks.engine.infer import Setting, batches_of, forward, infer
 from visiontasks.engine.log import Report
 from visiontasks.engine.signals import Stop
-from visiontasks.types import Evaluator, Source, Task, Transform
+from visiontasks.types import Evaluator, ImageInfo, Source, Task, Transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,52 @@ def evaluate(
         loss_sum, images = loss_sum + other_loss, images + other_images
     loss = {"loss": loss_sum / images} if images else {}
     return Measured({**loss, **evaluator.compute()}, evaluator, predictions, truths)
+
+
+@torch.inference_mode()
+def adjust(
+    task: Task[Any, Any],
+    network: Any,
+    source: Source[Any],
+    transform: Transform[Any],
+    setting: Setting,
+    *,
+    batch_size: int,
+    workers: int | None,
+    stop: Stop,
+    report: Report,
+) -> str | None:
+    """Change a finished network as its task knows how, so that it suits pictures it was not trained on.
+
+    Args: as `evaluate`.
+
+    Returns: what was done, and told to the report; None where nothing was.
+
+    Raises: DataError, Interrupted, RunError: as `evaluate`.
+    """
+    if task.adjust is None:
+        return None
+
+    def outputs() -> Iterator[tuple[Any, Sequence[Any], Sequence[ImageInfo]]]:
+        for pictures, truths in batches_of(
+            task,
+            source,
+            transform,
+            setting.device,
+            batch_size=batch_size,
+            workers=workers,
+            group=Group(),
+            stop=stop,
+            report=report,
+            title="adjustment",
+        ):
+            batch, raw = forward(network, pictures, setting)
+            yield raw, truths, batch.infos
+
+    done = task.adjust(network, outputs(), source.classes, len(source))
+    if done is not None:
+        report.line(f"adjusted to val: {done}")
+    return done
 
 
 def was_trained_on(source: Source[Any], train: Source[Any]) -> bool:

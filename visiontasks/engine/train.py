@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from visiontasks.engine.checkpoint import (
 )
 from visiontasks.engine.device import Device, choose_device, environment, keep_freed_memory
 from visiontasks.engine.distributed import Group, processes
-from visiontasks.engine.evaluate import Measured, was_trained_on
+from visiontasks.engine.evaluate import Measured, adjust, was_trained_on
 from visiontasks.engine.faults import run_faults
 from visiontasks.engine.fit import fit, validate
 from visiontasks.engine.loader import Pictures, epoch_order
@@ -43,6 +43,7 @@ from visiontasks.io.files import write_atomic, write_json
 from visiontasks.io.images import encode
 from visiontasks.io.weights import save_weights
 from visiontasks.ledger import Ledger
+from visiontasks.operating_point import OperatingPoint
 from visiontasks.plots import plot_curves
 from visiontasks.types import Task, Transform
 
@@ -240,14 +241,16 @@ def _write_end(plan: Plan) -> None:
         return
     tensors, record = read_model(str(folder.weights("best")), plan.task)
     opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
-    options, measured = _find_options(plan, opened.network)
+    unseen = not was_trained_on(plan.val, plan.train)
+    adjusted = _adjust(plan, opened.network) if unseen else None
+    options, measured = _find_options(plan, opened.network, plan.task.operating_point if unseen else None)
     numbers = {name: value for name, value in measured.numbers.items() if name != "loss"}
     overall = {name: value for name, value in measured.numbers.items() if "/" not in name}
-    if options != record.options:
+    if options != record.options or adjusted is not None:
         provenance = {**record.provenance, "metrics": overall}
         save_weights(
             folder.weights("best"),
-            tensors,
+            opened.network.state_dict(),
             record.model_copy(update={"options": options, "provenance": provenance}),
         )
     write_measurements(folder.path, plan.task, numbers, measured.evaluator)  # the loss is in metrics.jsonl
@@ -256,11 +259,26 @@ def _write_end(plan: Plan) -> None:
     )
 
 
-def _find_options(plan: Plan, network: nn.Module) -> tuple[dict[str, float], Measured]:
-    """The options to store with the best weights, and what these measure on val with them."""
+def _adjust(plan: Plan, network: nn.Module) -> str | None:
     assert plan.val is not None
+    return adjust(
+        plan.task,
+        network,
+        plan.val,
+        plan.val_transform,
+        plan.setting,
+        batch_size=plan.config.batch_size,
+        workers=plan.config.workers,
+        stop=plan.stop,
+        report=plan.report,
+    )
+
+
+def _find_options(
+    plan: Plan, network: nn.Module, choose: Callable[..., OperatingPoint | None] | None
+) -> tuple[dict[str, float], Measured]:
+    """The options to store with the best weights, and what these measure on val with them."""
     task, options = plan.task, dict(plan.task.decode_options)
-    choose = None if was_trained_on(plan.val, plan.train) else task.operating_point
     measured = validate(plan, network, Group(), keep=choose is not None)
     chosen = choose(measured.predictions, measured.truths) if choose is not None else None
     if chosen is not None:

@@ -189,7 +189,6 @@ def dissect(
     *,
     share: float = ACTIVE,
     field: LayerRow | None = None,
-    seed: int = 0,
 ) -> Dissection:
     """Compare all units of a layer with all concepts, in two passes: thresholds, then intersections.
 
@@ -204,12 +203,11 @@ def dissect(
         concepts: the classes of the masks; 255 is not counted.
         share: of the positions at which a unit is active.
         field: of the layer: positions in padding do not count for the thresholds.
-        seed: of the sample that the thresholds are read off, see `Sampled`.
 
     Raises:
         UsageError: see `features_at`. DataError: there are no pictures.
     """
-    sampled, strongest = Sampled(seed), Strongest(EXAMPLES, field)
+    sampled, strongest = Sampled(), Strongest(EXAMPLES, field)
     step = None if field is None else field.cumulative_stride
     for batch, _ in batches():
         features = maps_at(network, layer, batch)

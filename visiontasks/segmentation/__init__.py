@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from visiontasks.backbones.official import adopt_classifier
 from visiontasks.classes import ClassMap
+from visiontasks.segmentation.class_offsets import adjust
 from visiontasks.segmentation.config import AugmentConfig, InputConfig, SegmentationConfig
 from visiontasks.segmentation.data_tools import DATA_TOOLS
 from visiontasks.segmentation.datasets import LabelledMasks, open_source
@@ -83,4 +84,5 @@ TASK: Task[Mask, SegmentationMap] = Task(
     targets=_targets,
     build_mistakes=SegmentationMistakes,
     cut=cut,
+    adjust=adjust,
 )

@@ -14,6 +14,13 @@ from visiontasks.config import Depth, Fraction, Positive, Section
 WITH_POSITIONS: Final = tuple(name for name, family in BACKBONES.items() if family == "vgg")
 
 Number = BeforeValidator(lambda value: int(value) if isinstance(value, str) and value.isdecimal() else value)
+Offsets = Annotated[
+    bool,
+    Field(
+        description="after training, add to the scores of each class what makes mIoU best on val (if that "
+        "has 20 pictures, none of them in train)"
+    ),
+]
 Mirror = Annotated[
     bool, Field(description="predict on the picture and its mirror image, and average (twice the time)")
 ]
@@ -29,6 +36,7 @@ class NaiveConfig(Section):
         None, description="start from: a file, run folder or bundled name; null = random"
     )
     mirror: Mirror = False
+    offsets: Offsets = True
 
     @property
     def backbone(self) -> str:
@@ -48,6 +56,7 @@ class FCNConfig(BackboneSection):
     )
     dropout: Fraction = Field(0.5, description="chance that a channel of these is dropped")
     mirror: Mirror = False
+    offsets: Offsets = True
 
 
 class SegNetConfig(BackboneSection):
@@ -56,6 +65,7 @@ class SegNetConfig(BackboneSection):
     name: Literal["segnet"] = "segnet"
     backbone: str = Field("vgg16_bn", min_length=1, description=f"one of {', '.join(WITH_POSITIONS)}")
     mirror: Mirror = False
+    offsets: Offsets = True
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:
@@ -79,6 +89,7 @@ class UNetConfig(BackboneSection):
     )
     convolutions: Annotated[Literal[1, 2], Number] = Field(2, description="3x3 convolutions of a stage")
     mirror: Mirror = False
+    offsets: Offsets = True
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:
@@ -94,6 +105,7 @@ class UPerNetConfig(BackboneSection):
     width: Positive = Field(128, description="channels of the pyramid")
     dropout: Fraction = Field(0.1, description="chance that a channel before the scores is dropped")
     mirror: Mirror = False
+    offsets: Offsets = True
 
 
 ModelConfig = NaiveConfig | FCNConfig | SegNetConfig | UNetConfig | UPerNetConfig

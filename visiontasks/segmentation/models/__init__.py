@@ -49,8 +49,10 @@ def build_model(
     return Segmenter(
         backbone,
         decoder,
+        len(classes),
         loss,
         None if weights is None else torch.tensor(weights, dtype=torch.float32),
         with_positions=model.name == "segnet" or getattr(model, "up", None) == "unpool",
         mirror=model.mirror,
+        with_offsets=model.offsets,
     )

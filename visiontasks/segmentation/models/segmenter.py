@@ -26,28 +26,38 @@ class Segmenter(nn.Module):
     Args:
         backbone: gives the levels.
         decoder: (levels, positions of the pools) -> logits (B, K, h, w), of any size.
+        num_classes: K.
         loss: which losses, with which weights.
         class_weights: (K,) weight of each class in the loss; None = 1.
         with_positions: the decoder wants the positions, and the backbone's pools have them.
         mirror: in evaluation mode average the logits of a picture and its mirror image.
+        with_offsets: `offsets` may be fitted (segmentation/class_offsets.py).
+
+    Attributes:
+        offsets: (K,) is added to the logits of each class, in training too; 0 at first.
     """
 
     class_weights: Tensor | None
+    offsets: Tensor
 
     def __init__(
         self,
         backbone: BackboneModule,
         decoder: nn.Module,
+        num_classes: int,
         loss: LossConfig,
         class_weights: Tensor | None,
         *,
         with_positions: bool = False,
         mirror: bool = False,
+        with_offsets: bool = True,
     ) -> None:
         super().__init__()
         assert not with_positions or isinstance(backbone, CutNetwork)
         self.backbone, self.decoder = backbone, decoder
         self.loss_config, self.with_positions, self.mirror = loss, with_positions, mirror
+        self.with_offsets = with_offsets
+        self.register_buffer("offsets", torch.zeros(num_classes))
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -66,7 +76,7 @@ class Segmenter(nn.Module):
             levels, positions = self.backbone(padded), ()
         logits: Tensor = self.decoder(levels, positions)
         logits = enlarge(logits.float(), (padded.shape[-2], padded.shape[-1]))
-        return logits[:, :, :height, :width]
+        return logits[:, :, :height, :width] + self.offsets[:, None, None]
 
     def loss(self, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms whose weight is above 0, times their weights, over the batch's counted pixels.

@@ -230,7 +230,8 @@ def measure(
     Args:
         model: a loaded model.
         split: train, val or test.
-        data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
+        data: a DATA.yaml (the `data:` section of a config) or a config; None = what the model was trained
+            with.
         out: folder for metrics.json, tables.json, skipped.json and plots; None = write nothing.
         map_class: {name in the data: name in the model}, where they differ.
         batch_size: pictures a step; None = the task's own.

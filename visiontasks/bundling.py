@@ -1,4 +1,4 @@
-"""Makes a bundled model of a finished run: its operating point, fp16, measured, with a card to fill in."""
+"""Makes a bundled model of a finished run: suited to val, in fp16, measured, with a card to fill in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from visiontasks.bundled import (
 from visiontasks.config_files import flatten, parse_config
 from visiontasks.errors import UsageError
 from visiontasks.io.files import read_document
-from visiontasks.io.weights import BUNDLED, SUFFIX, ModelRecord, load_weights, resolve_weights, save_weights
+from visiontasks.io.weights import BUNDLED, SUFFIX, ModelRecord, read_record, resolve_weights, save_weights
 from visiontasks.ledger import Ledger
 from visiontasks.model import Model, data_section, load
 
@@ -95,7 +95,7 @@ def bundle(
         UsageError: the run is not its recipe's, there is no split to measure on, or the file is too large.
         DataError, WeightsError, RunError: as `api.measure`.
     """
-    _, record = load_weights(Path(str(resolve_weights(str(run)))))
+    record = read_record(Path(str(resolve_weights(str(run)))))
     config = matching_recipe(record.provenance["config"], about.recipe)
     epochs = len(_epochs(run))
     if epochs < config["train"]["epochs"]:
@@ -104,8 +104,8 @@ def bundle(
     splits = unseen_splits(trained)
     if not splits:
         raise UsageError(f"{run}: expected a val or test split that was not trained on, found none")
-    chosen = find_operating_point(trained, report) if "val" in splits else None
     adjusted = adjust_to_val(trained, report) if "val" in splits else None
+    chosen = find_operating_point(trained, report) if "val" in splits else None
     tensors = trained.opened.network.state_dict()
     record = record.model_copy(
         update={"options": {**trained.task.decode_options, **(chosen.options if chosen is not None else {})}}
@@ -130,7 +130,7 @@ def bundle(
         recipe=about.recipe,
         command=f"visiontasks train {about.recipe}",
         measured=figures,
-        operating_point=adjusted or ("" if chosen is None else str(chosen)),
+        operating_point="; ".join(str(what) for what in (adjusted, chosen) if what is not None),
         parameters=sum(parameter.numel() for parameter in trained.opened.network.parameters()),
         minutes=round(_minutes(run), 3),
         trained_on=_device_of(run),

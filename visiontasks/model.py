@@ -254,7 +254,8 @@ def data_section(
         values, lines = read_yaml(read_config(Path(data)))
         if isinstance(values.get("data"), Mapping):
             if values.get("task") != task.name:
-                raise UsageError(f"{file}: expected data for {task.name}, found task: {values.get('task')}")
+                found = f"task: {values['task']}" if "task" in values else "a config without a task"
+                raise UsageError(f"{file}: expected data for {task.name}, found {found}; give another file")
             values = values["data"]
             lines = {key[1:]: line for key, line in lines.items() if key[0] == "data" and len(key) > 1}
     else:

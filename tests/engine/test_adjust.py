@@ -13,6 +13,7 @@ from visiontasks.segmentation import class_offsets
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     monkeypatch.setattr(class_offsets, "LEAST_PICTURES", 1)
+    monkeypatch.setattr(class_offsets, "LEAST_OF_A_CLASS", 1)
     return draw(tmp_path / "shapes", "segmentation", 24)
 
 
@@ -35,6 +36,16 @@ def test_offsets_are_stored_and_measured_with_and_the_same_when_fitted_again(con
     settings = {**QUICK, "train.early_stopping": 0}
     api.train(config, settings, out=tmp_path / "run", resume=True)  # nothing is trained
     assert offsets_of(run).equal(offsets)
+
+
+def test_a_further_training_starts_without_them(config, tmp_path):
+    first = api.train(config, QUICK, out=tmp_path / "first")
+    settings = {**QUICK, "model.weights": str(first), "model.offsets": False}
+    run = api.train(config, settings, out=tmp_path / "run")
+    assert offsets_of(first).any()
+    assert not offsets_of(run).any()
+    written = json.loads((run / "metrics.json").read_text())
+    assert written["mIoU"] == pytest.approx(api.evaluate(api.load(run, precision="fp32"), "val")["mIoU"])
 
 
 @pytest.mark.parametrize(

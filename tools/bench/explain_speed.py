@@ -1,4 +1,5 @@
-"""What explanations cost: Grad-CAM against a forward and backward pass, top patches against plain inference.
+"""What explanations cost: Grad-CAM against a forward and backward pass (of all weights), top patches
+against plain inference.
 
 python tools/bench/explain_speed.py tiny-imagenet --data configs/classification/cifar10.yaml
 

@@ -110,7 +110,7 @@ def adjust(
 
     Returns: what was done, and told to the report; None where nothing was.
 
-    Raises: DataError, Interrupted, RunError: as `evaluate`.
+    Raises: DataError where a label is wrong; Interrupted, RunError: as `evaluate`.
     """
     if task.adjust is None:
         return None

@@ -171,7 +171,8 @@ def read_model(
 def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: ClassMap, input: Any) -> str:
     """Start a network from another's tensors: the backbone's, and the rest if task and classes are the same.
 
-    From another task's model also what `Task.carry` finds in it.
+    From another task's model also what `Task.carry` finds in it. What a network is only `fitted` with at the
+    end of a training is left out.
 
     Args:
         network: changed in place; tensors that do not fit keep their values.
@@ -188,7 +189,9 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
     tensors, record = read_model(name, task)
     anew = _why_anew(record, task, classes)
     offered = {key: tensor for key, tensor in tensors.items() if not anew or key.startswith("backbone.")}
-    wanted, rest = network.state_dict(), "the head"
+    fitted = getattr(network, "fitted", ())
+    wanted = {key: tensor for key, tensor in network.state_dict().items() if key not in fitted}
+    rest = "the head"
     if record.task != task.name and task.carry is not None:
         carried = task.carry(record, tensors, classes)
         carried = {key: tensor for key, tensor in carried.items() if key in wanted}

@@ -234,7 +234,7 @@ def _tell_skipped(plan: Plan) -> None:
 
 
 def _write_end(plan: Plan) -> None:
-    """Curves; the operating point of the best weights, into their file; what they then measure on val."""
+    """Curves; what suits the best weights to val, into their file; what they then measure there."""
     folder = plan.folder
     write_atomic(folder.path / "plots" / "curves.png", plot_curves(read_metrics(folder)))
     if plan.val is None:
@@ -242,11 +242,12 @@ def _write_end(plan: Plan) -> None:
     tensors, record = read_model(str(folder.weights("best")), plan.task)
     opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
     unseen = not was_trained_on(plan.val, plan.train)
-    adjusted = _adjust(plan, opened.network) if unseen else None
+    if unseen:
+        _adjust(plan, opened.network)
     options, measured = _find_options(plan, opened.network, plan.task.operating_point if unseen else None)
     numbers = {name: value for name, value in measured.numbers.items() if name != "loss"}
     overall = {name: value for name, value in measured.numbers.items() if "/" not in name}
-    if options != record.options or adjusted is not None:
+    if unseen:
         provenance = {**record.provenance, "metrics": overall}
         save_weights(
             folder.weights("best"),
@@ -259,9 +260,9 @@ def _write_end(plan: Plan) -> None:
     )
 
 
-def _adjust(plan: Plan, network: nn.Module) -> str | None:
+def _adjust(plan: Plan, network: nn.Module) -> None:
     assert plan.val is not None
-    return adjust(
+    adjust(
         plan.task,
         network,
         plan.val,

@@ -85,7 +85,8 @@ def robustness(
         model: a loaded model.
         how: method and strengths; None = the fast gradient sign method with those that an attack has.
         split: train, val or test.
-        data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
+        data: a DATA.yaml (the `data:` section of a config) or a config; None = what the model was trained
+            with.
         out: folder for robustness.csv, robustness.png, attack.json and skipped.json; None = write nothing.
         max_images: so many pictures, chosen by the attack's seed; None = all.
         batch_size, workers, max_skip, strict, report: as `api.measure`.

@@ -41,7 +41,7 @@ def dissect(
     Args:
         model: a loaded model, of any task.
         layer: dotted name; None = the backbone's last level.
-        data: a DATA.yaml of a segmentation; None = that which a segmentation was trained with.
+        data: a DATA.yaml or config of a segmentation; None = that which a segmentation was trained with.
         share: of the positions at which a unit counts as active; None = 0.005.
         split, batch_size, workers, max_skip, strict, report: as `api.measure`.
 

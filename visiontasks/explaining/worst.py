@@ -39,7 +39,8 @@ def worst(
     Args:
         model: a loaded model. n: how many errors. split: train, val or test.
         method: of the maps; None = as for `Model.explain`.
-        data: a DATA.yaml (the `data:` section of a config); None = the data that the model was trained with.
+        data: a DATA.yaml (the `data:` section of a config) or a config; None = what the model was trained
+            with.
         out: folder for worst.png and worst.json; None = write nothing.
         max_images: so many pictures, always the same ones; None = all.
         batch_size, workers, max_skip, strict, report: as `api.measure`.

@@ -11,7 +11,7 @@ frequencies, these are fitted to the metric.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,11 @@ Scores = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 LEAST_PICTURES: Final = 20  # of fewer the offsets would say more about them than about the network
+LEAST_OF_A_CLASS: Final = 5  # pictures that show it
 PIXELS: Final = 8192  # looked at of each picture, at most
-VALUES: Final = 1 << 24  # scores looked at, at most: 64 MiB
+VALUES: Final = 1 << 23  # scores looked at, at most: 32 MiB
 GRID: Final = np.round(np.linspace(-3, 3, 61), 1)  # what an offset can be
-PENALTY: Final = 0.003  # of the mIoU, for each squared offset: a large one has to be worth it
+PENALTY: Final = 0.033  # of a class's IoU, for each squared offset: a large one has to be worth it
 SWEEPS: Final = 10  # over the classes; two or three change something
 
 
@@ -57,46 +58,51 @@ def adjust(
     network.offsets.zero_()
     if count < LEAST_PICTURES or not network.with_offsets:
         return None
-    scores, truths = _some_pixels(network, outputs, VALUES // (len(classes) * count))
-    offsets = best_offsets(scores, truths)
-    if not offsets.any():
+    scores, pictures = _some_pixels(network, outputs, VALUES // (len(classes) * count))
+    truths = np.concatenate([np.empty(0, dtype=np.int64), *pictures])
+    shown = np.bincount(np.concatenate([truths[:0], *map(np.unique, pictures)]), minlength=len(classes))
+    if len(pictures) < LEAST_PICTURES:
+        return None
+    offsets = best_offsets(scores, truths, np.flatnonzero(shown >= LEAST_OF_A_CLASS))
+    before, after = (mean_iou(scores, truths, chosen) for chosen in (np.zeros(len(classes)), offsets))
+    if not after > before:
         return None
     network.offsets.copy_(network.offsets.new_tensor(offsets))
-    none = np.zeros(len(classes))
-    before, after = (mean_iou(scores, truths, chosen) for chosen in (none, offsets))
     named = ", ".join(f"{classes.names[i]} {offsets[i]:+.1f}" for i in np.flatnonzero(offsets))
     return f"class offsets {named} (mIoU {before:.3f} -> {after:.3f} on {len(truths)} pixels)"
 
 
 def _some_pixels(
     network: Segmenter, outputs: Iterable[tuple[Tensor, Sequence[Mask], Sequence[ImageInfo]]], most: int
-) -> tuple[Scores, Ints]:
-    """Scores (K, N) and true classes (N,) of pixels drawn at random, about `most` of each picture."""
+) -> tuple[Scores, list[Ints]]:
+    """Scores (K, N) of pixels drawn at random, `most` of a picture, and each picture's true classes (n,)."""
     rng = np.random.default_rng(0)
     most = min(max(most, 1), PIXELS)
-    scores, truths = [], []
+    scores = [np.empty((network.offsets.numel(), 0), dtype=np.float32)]
+    truths = []
     for raw, masks, infos in outputs:
-        for logits, mask in zip(network.scores(raw, infos), masks, strict=True):
+        for i, mask in enumerate(masks):
+            (logits,) = network.scores(raw[i : i + 1], infos[i : i + 1])
             counted = np.flatnonzero(mask != IGNORE)
             places = rng.choice(counted, min(most, len(counted)), replace=False)
             scores.append(logits.flatten(1)[:, places].float().cpu().numpy())
-            truths.append(mask.ravel()[places])
-    return np.concatenate(scores, axis=1), np.concatenate(truths).astype(np.int64)
+            truths.append(mask.ravel()[places].astype(np.int64))
+    return np.concatenate(scores, axis=1), truths
 
 
-def best_offsets(scores: Scores, truths: Ints) -> Floats:
+def best_offsets(scores: Scores, truths: Ints, chosen: Ints) -> Floats:
     """The offsets (K,) with the largest mIoU less their penalty, by search along one class at a time.
 
     Args:
-        scores: (K, N). truths: (N,) class indices. A class that is never true keeps its 0, and is not in
-            the mean.
+        scores: (K, N). truths: (N,) class indices; the mean is over the classes that are true somewhere.
+        chosen: the classes that get an offset.
     """
     offsets = np.zeros(len(scores))
-    present = np.unique(truths)
+    penalty = PENALTY / max(1, len(np.unique(truths))) * GRID**2
     for _ in range(SWEEPS):
         before = offsets.copy()
-        for k in present:
-            worth = mean_ious(scores, truths, offsets, int(k)) - PENALTY * GRID**2
+        for k in chosen:
+            worth = mean_ious(scores, truths, offsets, int(k)) - penalty
             now = int(np.searchsorted(GRID, offsets[k]))
             best = int(np.argmax(worth))
             offsets[k] = GRID[best if worth[best] > worth[now] else now]
@@ -108,8 +114,8 @@ def best_offsets(scores: Scores, truths: Ints) -> Floats:
 def mean_ious(scores: Scores, truths: Ints, offsets: Floats, k: int) -> Floats:
     """MIoU (G,) for each offset of the grid that class k may have, the others' being what they are.
 
-    Class k wins a pixel where its offset exceeds the lead of the best other class: sorted into the grid once,
-    the leads give all the counts.
+    Class k wins a pixel where its offset exceeds the lead of the best other class, or equals it and k is the
+    lower index: sorted into the grid once, the leads give all the counts.
 
     Args: scores, truths, offsets: as `best_offsets`, offsets (K,).
     """
@@ -117,8 +123,10 @@ def mean_ious(scores: Scores, truths: Ints, offsets: Floats, k: int) -> Floats:
     others = scores + offsets[:, None].astype(np.float32)
     others[k] = -np.inf
     rival = np.argmax(others, axis=0)  # (N,)
-    lead = others[rival, np.arange(count)] - scores[k]
-    step = np.searchsorted(GRID, lead.astype(np.float64), side="right")  # the first at which class k wins
+    lead = (others[rival, np.arange(count)] - scores[k]).astype(np.float64)
+    ways: tuple[Literal["left", "right"], ...] = ("left", "right")
+    ties, wins = (np.searchsorted(GRID, lead, side=way) for way in ways)
+    step = np.where(k < rival, ties, wins)  # the first of the grid at which class k has the pixel
 
     def table(chosen: NDArray[np.bool_]) -> Ints:
         """(K, G) how many of the chosen pixels have each class, by class k's offset."""
@@ -140,10 +148,11 @@ def mean_ious(scores: Scores, truths: Ints, offsets: Floats, k: int) -> Floats:
 
 
 def mean_iou(scores: Scores, truths: Ints, offsets: Floats) -> float:
-    """MIoU of the classes that are true somewhere. Args: as `mean_ious`."""
+    """The mIoU of the classes that are true or predicted somewhere. Args: as `mean_ious`."""
     best = np.argmax(scores + offsets[:, None].astype(np.float32), axis=0)
     num_classes = len(scores)
     true, predicted, hits = (
         np.bincount(values, minlength=num_classes) for values in (truths, best, truths[best == truths])
     )
-    return float(np.mean((hits / np.maximum(true + predicted - hits, 1))[true > 0]))
+    union = true + predicted - hits
+    return float(np.mean(hits[union > 0] / union[union > 0])) if len(truths) else 0.0

@@ -34,8 +34,11 @@ class Segmenter(nn.Module):
         with_offsets: `offsets` may be fitted (segmentation/class_offsets.py).
 
     Attributes:
-        offsets: (K,) is added to the logits of each class, in training too; 0 at first.
+        offsets: (K,) is added to the logits of each class; 0 until they are fitted at the end of a training.
+        fitted: names of the tensors that come about so: a further training starts without them.
     """
+
+    fitted = ("offsets",)
 
     class_weights: Tensor | None
     offsets: Tensor
@@ -75,8 +78,8 @@ class Segmenter(nn.Module):
         else:
             levels, positions = self.backbone(padded), ()
         logits: Tensor = self.decoder(levels, positions)
-        logits = enlarge(logits.float(), (padded.shape[-2], padded.shape[-1]))
-        return logits[:, :, :height, :width] + self.offsets[:, None, None]
+        logits = enlarge(logits.float() + self.offsets[:, None, None], (padded.shape[-2], padded.shape[-1]))
+        return logits[:, :, :height, :width]
 
     def loss(self, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms whose weight is above 0, times their weights, over the batch's counted pixels.

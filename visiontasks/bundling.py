@@ -31,7 +31,6 @@ from visiontasks.model import Model, data_section, load
 
 if TYPE_CHECKING:
     from visiontasks.engine.log import Report
-    from visiontasks.operating_point import OperatingPoint
 
 OF_THE_MACHINE: Final = (  # keys of a config in which a run may differ from its recipe
     "name",
@@ -104,12 +103,9 @@ def bundle(
     splits = unseen_splits(trained)
     if not splits:
         raise UsageError(f"{run}: expected a val or test split that was not trained on, found none")
-    adjusted = adjust_to_val(trained, report) if "val" in splits else None
-    chosen = find_operating_point(trained, report) if "val" in splits else None
+    options, suited = suit_to_val(trained, report) if "val" in splits else ({}, "")
     tensors = trained.opened.network.state_dict()
-    record = record.model_copy(
-        update={"options": {**trained.task.decode_options, **(chosen.options if chosen is not None else {})}}
-    )
+    record = record.model_copy(update={"options": {**trained.task.decode_options, **options}})
     numbers: dict[str, dict[str, float]] = {}
     figures: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -130,7 +126,7 @@ def bundle(
         recipe=about.recipe,
         command=f"visiontasks train {about.recipe}",
         measured=figures,
-        operating_point="; ".join(str(what) for what in (adjusted, chosen) if what is not None),
+        operating_point=suited,
         parameters=sum(parameter.numel() for parameter in trained.opened.network.parameters()),
         minutes=round(_minutes(run), 3),
         trained_on=_device_of(run),
@@ -181,57 +177,38 @@ def unseen_splits(model: Model[Any]) -> list[str]:
     ]
 
 
-def find_operating_point(model: Model[Any], report: Report) -> OperatingPoint | None:
-    """The options that suit a model best on its val split; None where its task has nothing to choose."""
+def suit_to_val(model: Model[Any], report: Report) -> tuple[Mapping[str, float], str]:
+    """Adjust a model to its val split, and choose options there, as its task knows how.
+
+    Returns:
+        The options, and in words what was done; empty where its task has nothing of the kind.
+    """
     from visiontasks.engine.distributed import Group
-    from visiontasks.engine.evaluate import evaluate
+    from visiontasks.engine.evaluate import adjust, evaluate
     from visiontasks.engine.signals import stop_signals
 
     task, opened = model.task, model.opened
-    if task.operating_point is None:
-        return None
-    source = task.open_source(data_section(model, None, {}), "val", Ledger(), model.classes)
     options = {**task.decode_options, **task.evaluate_options}  # what was chosen before is left aside
+    over_val: dict[str, Any] = {
+        "task": task,
+        "network": opened.network,
+        "source": task.open_source(data_section(model, None, {}), "val", Ledger(), model.classes),
+        "transform": opened.transform,
+        "setting": replace(opened.setting, options=options),
+        "batch_size": task.batch_size,
+        "workers": None,
+        "report": report,
+    }
     with stop_signals() as stop:
-        measured = evaluate(
-            task,
-            opened.network,
-            source,
-            opened.transform,
-            replace(opened.setting, options=options),
-            batch_size=task.batch_size,
-            workers=None,
-            max_skip=0.01,
-            group=Group(),
-            stop=stop,
-            report=report,
-            keep=True,
-        )
+        adjusted = adjust(**over_val, stop=stop) or ""
+        if task.operating_point is None:
+            return {}, adjusted
+        measured = evaluate(**over_val, stop=stop, max_skip=0.01, group=Group(), keep=True)
     chosen = task.operating_point(measured.predictions, measured.truths)
-    if chosen is not None:
-        report.line(f"operating point from val: {chosen}")
-    return chosen
-
-
-def adjust_to_val(model: Model[Any], report: Report) -> str | None:
-    """Change a model as its task knows how to suit its val split; what was done, None where nothing was."""
-    from visiontasks.engine.evaluate import adjust
-    from visiontasks.engine.signals import stop_signals
-
-    task, opened = model.task, model.opened
-    source = task.open_source(data_section(model, None, {}), "val", Ledger(), model.classes)
-    with stop_signals() as stop:
-        return adjust(
-            task,
-            opened.network,
-            source,
-            opened.transform,
-            opened.evaluation_setting,
-            batch_size=task.batch_size,
-            workers=None,
-            stop=stop,
-            report=report,
-        )
+    if chosen is None:
+        return {}, adjusted
+    report.line(f"operating point from val: {chosen}")
+    return chosen.options, "; ".join(filter(None, (adjusted, str(chosen))))
 
 
 def _measure(

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from visiontasks.config import TrainConfig
 from visiontasks.engine.device import default_workers
 from visiontasks.engine.distributed import Group
-from visiontasks.engine.evaluate import Measured, evaluate
+from visiontasks.engine.evaluate import Measured, adjust, evaluate
 from visiontasks.engine.faults import run_faults
 from visiontasks.engine.infer import Setting, infer
 from visiontasks.engine.loader import Batches, Pictures, build_loader, checked
@@ -306,21 +306,28 @@ def _validate(run: Run) -> Measured:
 
 def validate(plan: Plan, network: nn.Module, group: Group, *, keep: bool = False) -> Measured:
     """Measure a network, in evaluation mode, on the validation split of a run. keep: as `evaluate`."""
+    return evaluate(**_over_val(plan, network), max_skip=plan.config.max_skip, group=group, keep=keep)
+
+
+def adjust_to_val(plan: Plan, network: nn.Module) -> None:
+    """Suit a finished network to the validation split of a run, as its task knows how."""
+    adjust(**_over_val(plan, network))
+
+
+def _over_val(plan: Plan, network: nn.Module) -> dict[str, Any]:
+    """What going over the validation split takes, by the names of `evaluate`'s parameters."""
     assert plan.val is not None
-    return evaluate(
-        plan.task,
-        network,
-        plan.val,
-        plan.val_transform,
-        plan.setting,
-        batch_size=plan.config.batch_size,
-        workers=plan.config.workers,
-        max_skip=plan.config.max_skip,
-        group=group,
-        stop=plan.stop,
-        report=plan.report,
-        keep=keep,
-    )
+    return {
+        "task": plan.task,
+        "network": network,
+        "source": plan.val,
+        "transform": plan.val_transform,
+        "setting": plan.setting,
+        "batch_size": plan.config.batch_size,
+        "workers": plan.config.workers,
+        "stop": plan.stop,
+        "report": plan.report,
+    }
 
 
 def _note_best(run: Run, measured: Measured | None) -> bool:

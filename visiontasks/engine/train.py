@@ -22,9 +22,9 @@ from visiontasks.engine.checkpoint import (
 )
 from visiontasks.engine.device import Device, choose_device, environment, keep_freed_memory
 from visiontasks.engine.distributed import Group, processes
-from visiontasks.engine.evaluate import Measured, adjust, was_trained_on
+from visiontasks.engine.evaluate import Measured, was_trained_on
 from visiontasks.engine.faults import run_faults
-from visiontasks.engine.fit import fit, validate
+from visiontasks.engine.fit import adjust_to_val, fit, validate
 from visiontasks.engine.loader import Pictures, epoch_order
 from visiontasks.engine.log import Report
 from visiontasks.engine.model_files import (
@@ -243,7 +243,7 @@ def _write_end(plan: Plan) -> None:
     opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
     unseen = not was_trained_on(plan.val, plan.train)
     if unseen:
-        _adjust(plan, opened.network)
+        adjust_to_val(plan, opened.network)
     options, measured = _find_options(plan, opened.network, plan.task.operating_point if unseen else None)
     numbers = {name: value for name, value in measured.numbers.items() if name != "loss"}
     overall = {name: value for name, value in measured.numbers.items() if "/" not in name}
@@ -257,21 +257,6 @@ def _write_end(plan: Plan) -> None:
     write_measurements(folder.path, plan.task, numbers, measured.evaluator)  # the loss is in metrics.jsonl
     plan.report.line(
         f"best weights: {plan.task.headline} {measured.numbers[plan.task.headline]:.4f} on val; {folder.path}"
-    )
-
-
-def _adjust(plan: Plan, network: nn.Module) -> None:
-    assert plan.val is not None
-    adjust(
-        plan.task,
-        network,
-        plan.val,
-        plan.val_transform,
-        plan.setting,
-        batch_size=plan.config.batch_size,
-        workers=plan.config.workers,
-        stop=plan.stop,
-        report=plan.report,
     )
 
 

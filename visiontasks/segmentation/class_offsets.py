@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visiontasks.classes import ClassMap
+from visiontasks.ops.statistics import mean_present
+from visiontasks.segmentation.metrics.scores import iou
 from visiontasks.segmentation.types import IGNORE, Mask
 from visiontasks.types import ImageInfo
 
@@ -142,17 +144,15 @@ def mean_ious(scores: Scores, truths: Ints, offsets: Floats, k: int) -> Floats:
     predicted[k] = count - predicted.sum(axis=0)
     hits[k] = np.count_nonzero(own) - table(own).sum(axis=0)
     true = np.bincount(truths, minlength=num_classes)[:, None]
-    ious = hits / np.maximum(true + predicted - hits, 1)
-    mean: Floats = np.mean(ious[true[:, 0] > 0], axis=0)
+    mean: Floats = np.mean(iou(hits, true, predicted)[true[:, 0] > 0], axis=0)
     return mean
 
 
 def mean_iou(scores: Scores, truths: Ints, offsets: Floats) -> float:
-    """The mIoU of the classes that are true or predicted somewhere. Args: as `mean_ious`."""
+    """The mIoU of the classes that are true or predicted somewhere, nan for none. Args: as `mean_ious`."""
     best = np.argmax(scores + offsets[:, None].astype(np.float32), axis=0)
     num_classes = len(scores)
     true, predicted, hits = (
         np.bincount(values, minlength=num_classes) for values in (truths, best, truths[best == truths])
     )
-    union = true + predicted - hits
-    return float(np.mean(hits[union > 0] / union[union > 0])) if len(truths) else 0.0
+    return float(mean_present(iou(hits, true, predicted)))

@@ -27,11 +27,16 @@ def class_scores(counts: Ints) -> dict[str, Floats]:
     near_hits, near_truth, near_predicted = (counts[..., kind, :] for kind in range(3, KINDS))
     absent = truth + predicted == 0
     return {
-        "IoU": _ratio(hits, truth + predicted - hits, absent),
+        "IoU": iou(hits, truth, predicted),
         "Acc": _ratio(hits, truth, absent),
         "Dice": _ratio(2 * hits, truth + predicted, absent),
         "BIoU": _ratio(near_hits, near_truth + near_predicted - near_hits, absent),
     }
+
+
+def iou(hits: Ints, truth: Ints, predicted: Ints) -> Floats:
+    """Intersection over union; nan for a class in neither. Args: pixels that are right, true, predicted."""
+    return _ratio(hits, truth + predicted - hits, truth + predicted == 0)
 
 
 def summary(counts: Ints) -> dict[str, Floats]:

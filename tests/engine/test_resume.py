@@ -7,14 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import visiontasks.classification
 from visiontasks import api
+from visiontasks.data.shapes import draw_shapes
 from visiontasks.engine import train as train_module
 from visiontasks.engine.loader import Batches, epoch_order
 from visiontasks.engine.signals import Stop
 from visiontasks.errors import ConfigError, DataError, Interrupted, UsageError
+from visiontasks.io.weights import read_record
 
 
 class StopAfter(Stop):
@@ -68,6 +71,27 @@ def test_row_45_interrupted_and_resumed_equals_uninterrupted(looks, write_config
     assert "--resume" in str(stopped.value)
     parts = api.train(config, out=tmp_path / "parts", resume=True)
     assert_same_run(whole, parts)
+
+
+def test_a_resumed_run_knows_the_ids_of_the_files(tmp_path, monkeypatch):
+    root = tmp_path / "masks"
+    draw_shapes(root, "segmentation", 18, 0, size=(32, 32))
+    data = yaml.safe_load((root / "segmentation.yaml").read_text())["data"]
+    values = {
+        "task": "segmentation",
+        "name": "masks",
+        "data": data,
+        "model": {"name": "naive", "width": 4, "depth": 1},
+    }
+    config = tmp_path / "masks.yaml"
+    config.write_text(yaml.safe_dump({**values, "train": {"epochs": 1, "batch_size": 4, "workers": 0}}))
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.raises(Interrupted):
+            api.train(config, out=tmp_path / "run")
+    run = api.train(config, out=tmp_path / "run", resume=True)
+    record = read_record(run / "weights" / "best.safetensors")
+    assert record.file_ids == tuple(range(len(record.classes)))
 
 
 def test_number_of_workers_changes_nothing(write_config, tmp_path):

@@ -89,6 +89,7 @@ class Run:
         return {
             "fingerprint": self.plan.train.fingerprint,
             "classes": list(self.plan.train.classes.names),
+            "file_ids": list(self.plan.train.classes.file_ids),
             "memory": self.memory,
             "refreshed": self.refreshed,
             "position": {name: getattr(position, name) for name in Position.__slots__},

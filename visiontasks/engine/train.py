@@ -123,7 +123,7 @@ def _prepare(
     strict: bool,
     state: Mapping[str, Any] | None,
 ) -> tuple[Plan, nn.Module]:
-    began_with = None if state is None else ClassMap(tuple(state["classes"]))
+    began_with = None if state is None else ClassMap(tuple(state["classes"]), tuple(state["file_ids"]))
     train_source = task.open_source(config.data, "train", Ledger(strict), began_with)
     val_source = None
     if has_split(config.data, "val"):

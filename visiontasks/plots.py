@@ -80,7 +80,7 @@ def plot_confusion(table: Mapping[str, Any]) -> bytes:
     names, counts = [_short(name) for name in table["classes"]], np.asarray(table["counts"], dtype=np.int64)
     columns = names
     if any(table.get("unpredicted", ())):
-        counts = np.concatenate([counts, np.asarray(table["unpredicted"])[:, None]], axis=1)
+        counts = np.concatenate([counts, np.asarray(table["unpredicted"])[:, None]], axis=1)  # (K, K + 1)
         columns = [*names, "(none)"]
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
@@ -291,7 +291,7 @@ def _histogram(axes: Axes, title: str, values: Mapping[str, Any]) -> None:
 def _plot_together(axes: Axes, names: Sequence[str], pictures: Any) -> None:
     """How often a picture with the class of the row shows that of the column."""
     counts = np.asarray(pictures, dtype=np.float64)
-    own = np.diag(counts)[:, None]
+    own = np.diag(counts)[:, None]  # (K, 1)
     shares = np.divide(counts, own, out=np.full(counts.shape, np.nan), where=own > 0)
     drawn = axes.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")
     axes.set_facecolor("lightgrey")  # classes without a picture

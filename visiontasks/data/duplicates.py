@@ -84,7 +84,7 @@ def _candidates(hashes: NDArray[np.bool_]) -> Iterator[Ints]:
     for _ in range(_TABLES):
         key = (
             np.packbits(np.take(hashes, rng.permutation(64)[:_BITS], axis=1), axis=1).view(np.uint16).ravel()
-        )
+        )  # (N,)
         order = np.lexsort((packed, key))
         for step in range(1, _NEIGHBOURS + 1):
             meet = np.flatnonzero(key[order[step:]] == key[order[:-step]])
@@ -109,7 +109,7 @@ def _correlations(thumbnails: NDArray[np.uint8], pairs: Ints) -> NDArray[np.floa
     """
     values = np.empty(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), _AT_ONCE):
-        left, right = thumbnails[pairs[start : start + _AT_ONCE].T].astype(np.float32)
+        left, right = thumbnails[pairs[start : start + _AT_ONCE].T].astype(np.float32)  # (n, h, w, 3) each
         for side in (left, right):
             side -= side.mean(axis=1, keepdims=True)
             side -= side.mean(axis=2, keepdims=True)

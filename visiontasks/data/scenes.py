@@ -234,7 +234,7 @@ def _paint(rng: np.random.Generator, canvas: NDArray[np.floating], stencil: _Ste
     light = (light - light.mean()) / (np.ptp(light) + 1e-6)  # -0.5..0.5
     inner = cv2.erode(stencil.fine, np.ones((3, 3), np.uint8), iterations=reach * FINE // 2, borderValue=0)
     shade = 1 + rng.uniform(0.1, 0.35) * light - rng.uniform(0.1, 0.4) * (coverage - _coverage(inner))
-    colour = _to_rgb(lab) * shade[..., None]
+    colour = _to_rgb(lab) * shade[..., None]  # (h, w, 3)
     canvas[rows, columns] += (colour - canvas[rows, columns]) * coverage[..., None]
 
 
@@ -253,7 +253,7 @@ def draw_picture(
     """
     height, width = size
     colours = (_random_lab(rng, (4, 30)), _random_lab(rng, (4, 30)))
-    mix = np.clip(GROUNDS[str(rng.choice(list(GROUNDS)))](rng, height, width), 0, 1)[..., None]
+    mix = np.clip(GROUNDS[str(rng.choice(list(GROUNDS)))](rng, height, width), 0, 1)[..., None]  # (H, W, 1)
     canvas = _to_rgb(colours[0]) * (1 - mix) + _to_rgb(colours[1]) * mix
     canvas *= 1 + 0.04 * _cloud(rng, height, width)[..., None]
 

@@ -55,7 +55,7 @@ def shared_sequences(
 def _correlations(thumbnails: NDArray[np.uint8], left: Ints, right: Ints) -> NDArray[np.float32]:
     """(M,) correlation of thumbnails left[i] and right[i]."""
     values = np.stack([thumbnails[left], thumbnails[right]]).astype(np.float32)  # (2, M, h, w, 3)
-    values = values.reshape(2, len(left), -1)
+    values = values.reshape(2, len(left), -1)  # (2, M, h * w * 3)
     values -= values.mean(axis=2, keepdims=True)
     lengths = np.linalg.norm(values, axis=2).prod(axis=0)  # (M,)
     correlations: NDArray[np.float32] = np.einsum("nd,nd->n", *values) / np.maximum(lengths, 1e-12)

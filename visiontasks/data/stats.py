@@ -134,7 +134,7 @@ def plot(measured: Mapping[str, SplitStatistics], counted: str) -> bytes:
     """The statistics as one PNG; which classes occur together is shown of the first split."""
     distributions: dict[str, dict[str, NDArray[Any]]] = {}
     for split, one in measured.items():
-        height, width = one.sizes.T
+        height, width = one.sizes.T  # (n,) each
         sizes = {"width (px)": width, "height (px)": height, "width / height": aspect_ratios(one.sizes)}
         for title, values in {**sizes, **one.task.distributions}.items():
             distributions.setdefault(title, {})[split] = values

@@ -118,7 +118,7 @@ class Augment:
         compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
         done = compose(image=scene.image, bboxes=scene.boxes, rows=np.arange(len(scene.labels)))
         rows = np.asarray(done["rows"], dtype=np.int64)
-        boxes = np.asarray(done["bboxes"], dtype=np.float64).reshape(-1, 4)
+        boxes = np.asarray(done["bboxes"], dtype=np.float64).reshape(-1, 4)  # (N, 4)
         return Scene(done["image"], boxes, scene.labels[rows])
 
 

@@ -239,7 +239,7 @@ def sides_at(source: LabelledBoxes, size: tuple[int, int]) -> Floats:
     sizes = annotations.sizes[annotations.picture]  # (M, 2)
     known = (sizes > 0).all(axis=1)
     factors = np.where(known, np.min(np.array(size) / np.maximum(sizes, 1), axis=1), 1.0)
-    result: Floats = sides * factors[:, None]
+    result: Floats = sides * factors[:, None]  # (M, 2)
     return result
 
 

@@ -173,6 +173,6 @@ def fit_anchors(sides: Floats, count: int) -> Floats:
 
 def _overlaps(sides: Floats, anchors: Floats) -> Floats:
     """(M, k) IoU of boxes (M, 2) and anchors (k, 2), by width and height, as if about one centre."""
-    shared = np.minimum(sides[:, None], anchors).prod(axis=2)
+    shared = np.minimum(sides[:, None], anchors).prod(axis=2)  # (M, k)
     result: Floats = shared / (sides.prod(axis=1)[:, None] + anchors.prod(axis=1) - shared)
     return result

@@ -197,7 +197,7 @@ def _as_fractions(folder: Path, split: str, annotations: Annotations, ledger: Le
     """The boxes as YOLO's rows can say them: of pictures of known size, with centres and sides inside."""
     sizes = annotations.sizes
     known: Flags = np.logical_and(sizes[:, 0] > 0, sizes[:, 1] > 0)
-    annotations = replace(annotations, sizes=np.where(known[:, None], sizes, 1))
+    annotations = replace(annotations, sizes=np.where(known[:, None], sizes, 1))  # sizes (N, 2)
     has_size = known[annotations.picture]
     if count := int(np.count_nonzero(~has_size)):
         ledger.add("dropped", folder, "boxes on pictures that can't be read", f"{count} of {split}")
@@ -205,7 +205,7 @@ def _as_fractions(folder: Path, split: str, annotations: Annotations, ledger: Le
     fractions = xyxy_to_cxcywh(annotations.boxes) / annotations.sizes[annotations.picture][:, [1, 0, 1, 0]]
     low, high = np.min(fractions[:, :2], axis=1), np.max(fractions, axis=1)
     wrong: Flags = np.logical_or(low < -_ROUNDING, high > 1 + _ROUNDING)
-    boxes = np.where(wrong[:, None], clipped_boxes(annotations), annotations.boxes)
+    boxes = np.where(wrong[:, None], clipped_boxes(annotations), annotations.boxes)  # (M, 4)
     lost: Flags = np.logical_and(wrong, (boxes[:, 2:] <= boxes[:, :2]).any(axis=1))
     if count := int(np.count_nonzero(lost)):
         reason = "boxes wholly outside their pictures, which YOLO can't say"

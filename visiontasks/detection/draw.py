@@ -136,7 +136,7 @@ def _places(
         plates = np.tile(np.maximum(0, np.minimum(corners, room)), 2) + np.array([0, 0, width, height])
         apart = np.logical_or(
             plates[:, None, :2] >= free[None, :count, 2:], plates[:, None, 2:] <= free[None, :count, :2]
-        )
+        )  # (5, count, 2)
         fits = np.flatnonzero(apart.any(axis=2).all(axis=1))
         if not len(fits) or (places and room_left < width * height):
             places.append(None)

@@ -133,7 +133,7 @@ def convert_tensors(tensors: Mapping[str, Tensor], rows: list[int]) -> dict[str,
     first = converted["head.layers.0.0.weight"]
     converted["head.layers.0.0.weight"] = (
         first.reshape(len(first), -1, POOLED, POOLED).permute(0, 2, 3, 1).flatten(1)
-    )
+    )  # (O, POOLED * POOLED * C)
     for part in ("weight", "bias"):
         converted[f"head.classes.{part}"] = converted[f"head.classes.{part}"][[*rows, 0]]
         deltas = converted[f"head.deltas.{part}"]

@@ -78,7 +78,7 @@ class BoxFile:
         labels = np.concatenate([np.zeros(0, dtype=np.int64), *(one.labels for one in self.found)])
         annotations = pack(
             self.files,
-            np.array(self.sizes, dtype=np.int64).reshape(-1, 2),
+            np.array(self.sizes, dtype=np.int64).reshape(-1, 2),  # (N, 2)
             picture,
             np.concatenate([np.zeros((0, 4)), *(one.boxes for one in self.found)]),
             labels,

@@ -71,7 +71,7 @@ def _regions(channel: NDArray[np.uint8], config: RegionsConfig) -> Floats:
     brighter = channel[None] > levels[:, None, None]  # (levels, h, w)
     masks = np.zeros((2 * len(levels), height + 2, width + 2), dtype=np.uint8)
     masks[:, 1:-1, 1:-1] = np.concatenate([brighter, ~brighter])
-    tall = masks.reshape(-1, width + 2)
+    tall = masks.reshape(-1, width + 2)  # (2 * levels * (h + 2), w + 2)
     inside = cv2.distanceTransform(tall, cv2.DIST_L2, 3)
     parts = []
     for share in config.radii:
@@ -105,7 +105,7 @@ def merge_regions(boxes: Floats) -> Floats:
     place = np.round((boxes[:, :2] + boxes[:, 2:]) / 2 / step)
     keys = np.concatenate([size, place], axis=1).astype(np.int64)
     _, group, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-    sums = np.stack([np.bincount(group.ravel(), edge, len(counts)) for edge in boxes.T], axis=1)
+    sums = np.stack([np.bincount(group.ravel(), edge, len(counts)) for edge in boxes.T], axis=1)  # (M, 4)
     merged = sums / counts[:, None]
     merged = merged[np.lexsort((-box_area(merged), -counts))]
     return merged

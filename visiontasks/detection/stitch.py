@@ -48,7 +48,7 @@ class DetectionStitcher:
         """What is on the whole picture, best first."""
         return join_tiles(
             self.found,
-            np.array(self.windows, dtype=np.float64).reshape(-1, 4),
+            np.array(self.windows, dtype=np.float64).reshape(-1, 4),  # (T, 4)
             self.size,
             iou=self.options["iou"],
             limit=int(self.options["max_detections"]),
@@ -133,8 +133,8 @@ def neighbouring(windows: Floats) -> tuple[Ints, Ints]:
     """
     counts, neighbours = [0], []
     for at in range(0, len(windows), BLOCK):
-        block = windows[at : at + BLOCK, None]
-        overlaps = np.all(block[..., :2] < windows[None, :, 2:], axis=2)
+        block = windows[at : at + BLOCK, None]  # (b, 1, 4)
+        overlaps = np.all(block[..., :2] < windows[None, :, 2:], axis=2)  # (b, T)
         overlaps &= np.all(windows[None, :, :2] < block[..., 2:], axis=2)
         overlaps[np.arange(len(block)), np.arange(at, at + len(block))] = False
         counts += overlaps.sum(axis=1).tolist()

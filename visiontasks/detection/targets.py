@@ -84,7 +84,7 @@ def target_score(network: Any, raw: Any, infos: Sequence[ImageInfo], aim: Aim) -
     fit = torch.where(valid, fit, -1.0)
     fits = fit >= fit.amax(dim=1, keepdim=True) - SAME
     chosen = torch.where(fits, logits.detach(), -torch.inf).argmax(dim=1)
-    return logits.gather(1, chosen[:, None])[:, 0]
+    return logits.gather(1, chosen[:, None])[:, 0]  # (B,)
 
 
 def _candidates(
@@ -93,7 +93,7 @@ def _candidates(
     """Boxes (B, N, 4) xyxy network px (no gradient), the class's logits (B, N), which there are (B, N)."""
     if isinstance(raw, WindowScores):
         assert raw.cores is not None, "only whole pictures are explained"
-        boxes = raw.cores.expand(len(raw.logits), -1, -1)
+        boxes = raw.cores.expand(len(raw.logits), -1, -1)  # (B, N, 4)
         if raw.offsets is not None:
             boxes = decode_boxes(raw.offsets.detach(), boxes, BOX_WEIGHTS)
         valid = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
@@ -103,7 +103,7 @@ def _candidates(
         deltas = named.deltas[:, :, label].detach()
         boxes = decode_boxes(deltas, named.regions.detach(), network.config.head.box_weights)
         valid, logits = named.valid, named.logits
-    frames = picture_frames(infos, boxes.device)[:, None]
+    frames = picture_frames(infos, boxes.device)[:, None]  # (B, 1, 4)
     return clip_to_frames(boxes, frames), logits[..., label], valid
 
 

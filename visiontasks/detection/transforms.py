@@ -57,7 +57,7 @@ def _padded(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """(3, h, w) -> (3, height, width) in the order of `to_tensor`, zeros to the right and below."""
     if image.shape[1:] == (height, width):
         return image
-    padded = image.new_zeros(height, width, 3).permute(2, 0, 1)
+    padded = image.new_zeros(height, width, 3).permute(2, 0, 1)  # (3, height, width)
     padded[:, : image.shape[1], : image.shape[2]] = image
     return padded
 

@@ -239,12 +239,12 @@ def _mirrored(
 ) -> tuple[Tensor, Tensor]:
     """Each window mirrored and, if square, turned by chance, with the way to its box."""
     chances = (augment.flip, augment.vertical_flip, augment.rotate90)
-    flips = torch.from_numpy(rng.random((3, len(images))) < np.array(chances)[:, None])
+    flips = torch.from_numpy(rng.random((3, len(images))) < np.array(chances)[:, None])  # (3, W)
     for axis, chosen in enumerate(flips[:2]):  # along x, then along y
-        images = torch.where(chosen[:, None, None, None], images.flip(3 - axis), images)
+        images = torch.where(chosen[:, None, None, None], images.flip(3 - axis), images)  # (W, 3, h, w)
         signs = torch.ones(4)
         signs[axis] = -1
-        offsets = torch.where(chosen[:, None], offsets * signs, offsets)
+        offsets = torch.where(chosen[:, None], offsets * signs, offsets)  # (W, 4)
     if augment.rotate90 and images.shape[2] == images.shape[3]:
         turned = images.transpose(2, 3).flip(3)  # clockwise: x' = -y, y' = x
         images = torch.where(flips[2][:, None, None, None], turned, images)

@@ -97,7 +97,7 @@ def attack_picture(victim: Victim, image: Image, name: str, attack: Attack) -> A
         png = encode(_to_image(other.images[0, :, rows, columns]), ".png")
         read = read_image_bytes(png, name)
         pixels = other.images.clone()
-        pixels[0, :, rows, columns] = torch.from_numpy(read).permute(2, 0, 1).to(pixels.device)
+        pixels[0, :, rows, columns] = torch.from_numpy(read).permute(2, 0, 1).to(pixels.device)  # (3, h, w)
         (after,) = victim.predict(replace(batch, images=pixels, targets=()))
         attacked.append(Attacked(epsilon, png, read, after, victim.predict_image(read), _value(loss, pixels)))
     clean = _to_image(batch.images[0, :, rows, columns])

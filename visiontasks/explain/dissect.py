@@ -87,7 +87,7 @@ class Dissection:
 
         A unit that is active on 0.5% of the pixels has at most 0.02 in common with a concept of 25%.
         """
-        fewer = np.minimum(self.active[:, None], self.present)
+        fewer = np.minimum(self.active[:, None], self.present)  # (U, K)
         more = np.maximum(self.active[:, None], self.present)
         return _ratio(fewer, more)
 
@@ -259,10 +259,10 @@ def active_pixels(
         part = features[start : start + max(1, CHUNK // (size[0] * size[1]))]
         limits = thresholds[start : start + len(part)].to(part.device)
         active = is_active(part, limits, size, step)  # (u, H, W)
-        active = active[:, : mask.shape[0], : mask.shape[1]].flatten(1)
+        active = active[:, : mask.shape[0], : mask.shape[1]].flatten(1)  # (u, H * W)
         units, places = active.nonzero(as_tuple=True)
         found = torch.bincount(256 * units + labels[places], minlength=256 * len(part))
-        chunks.append(found.view(-1, 256).cpu())
+        chunks.append(found.view(-1, 256).cpu())  # (u, 256)
     return torch.cat(chunks)
 
 
@@ -275,7 +275,7 @@ def is_active(features: Tensor, thresholds: Tensor, size: tuple[int, int], step:
     for axis, each in enumerate(step or ()):
         covered = round(features.shape[1 + axis] * each)
         extent[axis] = covered if size[axis] - covered >= each else max(size[axis], covered)
-    fine = enlarge(features[None], size, (extent[0], extent[1]))[0]
+    fine = enlarge(features[None], size, (extent[0], extent[1]))[0]  # (U, H, W)
     return fine > thresholds[:, None, None]
 
 
@@ -375,7 +375,7 @@ def _tile(image: Image, active: NDArray[np.bool_]) -> Image:
     size = TILE, max(1, round(TILE * image.shape[1] / image.shape[0]))
     shown = cv2.resize(active.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     image = resize(image, size)
-    tile = np.where(shown[..., None] > 0, image, (DIM * image).astype(np.uint8))
+    tile = np.where(shown[..., None] > 0, image, (DIM * image).astype(np.uint8))  # (TILE, w, 3)
     tile[(cv2.dilate(shown, np.ones((3, 3), np.uint8)) > shown)] = OUTLINE
     tile[:, -1] = DARK
     return tile

@@ -168,7 +168,7 @@ def _centre(subject: Subject) -> Tensor:
         (torch.arange(length) + 0.5 - part.start) / (part.stop - part.start) - 0.5
         for length, part in ((height, rows), (width, columns))
     )
-    distance: Tensor = y[:, None].square() + x.square()
+    distance: Tensor = y[:, None].square() + x.square()  # (H, W)
     return distance.neg().to(subject.batch.images.device)
 
 

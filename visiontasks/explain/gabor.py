@@ -87,7 +87,7 @@ def planes_of(weights: Array, plane: str) -> tuple[Array, Array]:
     count = len(weights)
     directions = PLANES[plane](weights)  # (N, C), of length 1
     planes = np.einsum("nc,ncyx->nyx", directions, weights)
-    energy = (weights**2).reshape(count, -1).sum(1)
+    energy = (weights**2).reshape(count, -1).sum(1)  # (N,)
     with np.errstate(invalid="ignore", divide="ignore"):
         return planes, (planes**2).reshape(count, -1).sum(1) / energy
 
@@ -108,7 +108,7 @@ def _luminance_direction(weights: Array) -> Array:
 
 def _principal_direction(weights: Array) -> Array:
     """The first left singular vector of (C, M_h M_w); of its two signs the one that adds up to more."""
-    vectors: Array = np.linalg.svd(weights.reshape(*weights.shape[:2], -1))[0][:, :, 0]
+    vectors: Array = np.linalg.svd(weights.reshape(*weights.shape[:2], -1))[0][:, :, 0]  # (N, C)
     return vectors * np.where(vectors.sum(1, keepdims=True) < 0, -1, 1)
 
 
@@ -141,16 +141,16 @@ def fit_gabors(planes: Array) -> Gabors:
             "take a network with larger filters in its first layer (alexnet, resnet18)"
         )
     x, y = _grid((side[0], side[1]))
-    flat = planes.reshape(count, -1)
+    flat = planes.reshape(count, -1)  # (N, P)
     scale = np.sqrt((flat**2).mean(1, keepdims=True))
     unit = flat / np.where(scale > 0, scale, 1)  # so that one damping fits all
     starts = _starts(unit, x, y)  # (N, S, 8)
     low, high = _bounds(x, y)
     targets = np.repeat(unit, starts.shape[1], axis=0)
-    found, errors = _refine(starts.reshape(-1, 8), targets, x, y, low, high)
-    best = errors.reshape(count, -1).argmin(1)
-    chosen = found.reshape(count, -1, 8)[np.arange(count), best]
-    error = errors.reshape(count, -1)[np.arange(count), best]
+    found, errors = _refine(starts.reshape(-1, 8), targets, x, y, low, high)  # (N * S, 8), (N * S,)
+    best = errors.reshape(count, -1).argmin(1)  # (N,)
+    chosen = found.reshape(count, -1, 8)[np.arange(count), best]  # (N, 8)
+    error = errors.reshape(count, -1)[np.arange(count), best]  # (N,)
     variance = ((unit - unit.mean(1, keepdims=True)) ** 2).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         explained = np.where(variance > 0, 1 - error / variance, np.nan)
@@ -194,7 +194,7 @@ def _starts(targets: Array, x: Array, y: Array) -> Array:
             side * np.array(CENTRES),
             indexing="ij",
         )
-    )
+    )  # (G,) each
     decay = 0.5 / np.maximum(sigma, NARROWEST) ** 2
     waves = [
         _evaluate(np.stack([np.ones_like(theta), decay, decay, theta, omega, shift, x0, y0], 1), x, y)[0]
@@ -203,10 +203,10 @@ def _starts(targets: Array, x: Array, y: Array) -> Array:
     basis, mix = np.linalg.qr(np.stack(waves, axis=2))  # (G, P, 2), (G, 2, 2)
     weights = np.einsum("gpk,np->ngk", basis, targets)
     count, group = len(targets), len(theta) // ORIENTATIONS
-    best = (weights**2).sum(2).reshape(count, ORIENTATIONS, group).argmax(2)
+    best = (weights**2).sum(2).reshape(count, ORIENTATIONS, group).argmax(2)  # (N, S)
     chosen = best + group * np.arange(ORIENTATIONS)  # (N, S)
-    of_waves = np.take_along_axis(weights, chosen[:, :, None], axis=1)
-    sine, cosine = np.moveaxis(np.linalg.solve(mix[chosen], of_waves[..., None])[..., 0], 2, 0)
+    of_waves = np.take_along_axis(weights, chosen[:, :, None], axis=1)  # (N, S, 2)
+    sine, cosine = np.moveaxis(np.linalg.solve(mix[chosen], of_waves[..., None])[..., 0], 2, 0)  # (N, S) each
     columns = [np.hypot(sine, cosine), decay[chosen], decay[chosen], theta[chosen], omega[chosen]]
     return np.stack([*columns, np.arctan2(cosine, sine), x0[chosen], y0[chosen]], axis=2)
 
@@ -249,11 +249,11 @@ def _refine(
         residuals = targets[active] - values
         downhill = np.einsum("npk,np->nk", derivatives, residuals)
         stuck = ((now <= low) & (downhill < 0)) | ((now >= high) & (downhill > 0))
-        derivatives = np.where(stuck[:, None, :], 0, derivatives)
+        derivatives = np.where(stuck[:, None, :], 0, derivatives)  # (n, P, 8)
         normal = np.einsum("npj,npk->njk", derivatives, derivatives)
         diagonal = np.maximum(np.einsum("njj->nj", normal), 1e-6)
         damped = normal + np.einsum("n,nj,jk->njk", damping[active], diagonal, np.eye(8))
-        step = np.linalg.solve(damped, np.where(stuck, 0, downhill)[..., None])[..., 0]
+        step = np.linalg.solve(damped, np.where(stuck, 0, downhill)[..., None])[..., 0]  # (n, 8)
         tried = np.clip(now + step, low, high)
         error = ((targets[active] - _evaluate(tried, x, y)[0]) ** 2).sum(1)
         better = error < errors[active]

@@ -151,7 +151,7 @@ def _on_the_picture(coarse: Tensor, seen: Tensor, pixels: Tensor, strides: Seque
     """
     size = (seen.shape[2], seen.shape[3])
     extent = [_extent(count, side, strides) for count, side in zip(coarse.shape[2:], size, strict=True)]
-    fine = enlarge(coarse, size, (extent[0], extent[1])).expand(1, 3, -1, -1)
+    fine = enlarge(coarse, size, (extent[0], extent[1])).expand(1, 3, -1, -1)  # (1, 3, h, w)
     if seen is pixels:
         return fine[0, 0]
     (moved,) = torch.autograd.grad(seen, pixels, fine, retain_graph=True)

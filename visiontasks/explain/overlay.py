@@ -63,7 +63,7 @@ def draw_overlay(
     low = -end if signed else 0.0
     table = (255 * colours(np.linspace(0, 1, 256))[:, :3]).round().astype(np.float32)  # (256, 3)
     places = np.clip((values - low) / (end - low) * 255, 0, 255).round().astype(np.uint8)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)  # (H, W, 1)
     painted = enlarged(((1 - OPACITY) * grey + OPACITY * table[places]).round().astype(np.uint8))
     factor = painted.shape[0] // image.shape[0]
     if box is not None:

@@ -68,7 +68,7 @@ def content_error(features: Tensor, content: Tensor) -> Tensor:
 
 def gram_matrix(features: Tensor) -> Tensor:
     """F_kk' = sum_ij a_ijk a_ijk', the style matrix (K, K). features: (K, I, J) of one layer."""
-    flat = features.flatten(1)
+    flat = features.flatten(1)  # (K, I * J)
     return flat @ flat.T
 
 

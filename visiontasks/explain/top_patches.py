@@ -110,7 +110,7 @@ class Strongest:
         features = features.float()
         if self.field is not None and features.ndim == 4:
             features = without_padding(features, batch, self.field)
-        scores, places = features.flatten(2).max(2) if features.ndim == 4 else (features, None)
+        scores, places = features.flatten(2).max(2) if features.ndim == 4 else (features, None)  # (B, U) each
         width = features.shape[3] if features.ndim == 4 else 1
         numbers = torch.tensor([int(info.image_id) for info in batch.infos], device=scores.device)
         rows = torch.zeros_like(scores, dtype=torch.int64) if places is None else places
@@ -172,7 +172,7 @@ def without_padding(features: Tensor, batch: Batch, field: LayerRow) -> Tensor:
         begin = torch.tensor([(info.pad_top, info.pad_left)[axis] for info in batch.infos])
         extent = torch.tensor([(info.resized_height, info.resized_width)[axis] for info in batch.infos])
         inside.append((centre > begin[:, None]) & (centre < (begin + extent)[:, None]))  # (B, length)
-    mask = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    mask = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (B, 1, h, w)
     mask |= ~mask.flatten(1).any(1).view(-1, 1, 1, 1)  # a picture smaller than a step is all there is
     return features if bool(mask.all()) else features.masked_fill(~mask.to(features.device), -math.inf)
 

@@ -112,7 +112,7 @@ def _looker(model: Model[Any], source: Source[Any], transform: Transform[Any], l
     def look(place: int) -> tuple[Image, Tensor]:
         example = transform(replace(source[place], target=None), np.random.default_rng(0), None)
         batch = model.task.collate([example])
-        pixels = np.ascontiguousarray(batch.images[0].permute(1, 2, 0).numpy())
+        pixels = np.ascontiguousarray(batch.images[0].permute(1, 2, 0).numpy())  # (H, W, 3)
         loaded = setting.device.load(batch, setting.mean, setting.std)
         return pixels, maps_at(model.opened.network, layer, loaded)[0]
 

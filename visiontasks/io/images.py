@@ -358,7 +358,7 @@ def _to_rgb(image: pillow.Image, name: str) -> Image:
         return np.array(image)
     if image.mode == "F" or image.mode.startswith("I"):
         grey = _to_grey(np.asarray(image), name)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.repeat(grey[..., None], 3, axis=2)  # (H, W, 3)
     if image.mode in ("RGBa", "La"):  # multiplied by alpha, which Pillow undoes on the way to RGBA only
         image = image.convert(image.mode.upper())
     image.info.pop("transparency", None)  # of a palette: dropped with a warning otherwise

@@ -54,7 +54,7 @@ def clip_boxes(boxes: Array, size: tuple[float, float]) -> Array:
     """
     height, width = size
     x, y = boxes[..., 0::2].clip(0, width), boxes[..., 1::2].clip(0, height)  # (..., 2) each
-    result: Array = _library(boxes).stack([x, y], -1).reshape(boxes.shape)
+    result: Array = _library(boxes).stack([x, y], -1).reshape(boxes.shape)  # (..., 4)
     return result
 
 
@@ -66,7 +66,7 @@ def scale_boxes(boxes: Array, factors: tuple[float, float]) -> Array:
     """
     vertical, horizontal = factors
     x, y = boxes[..., 0::2] * horizontal, boxes[..., 1::2] * vertical  # (..., 2) each
-    result: Array = _library(boxes).stack([x, y], -1).reshape(boxes.shape)
+    result: Array = _library(boxes).stack([x, y], -1).reshape(boxes.shape)  # (..., 4)
     return result
 
 

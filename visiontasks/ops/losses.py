@@ -60,7 +60,7 @@ def dice(log_probabilities: Tensor, targets: Tensor) -> Tensor:
     num_classes = log_probabilities.shape[1]
     counted = targets != IGNORE
     classes = targets.masked_fill(~counted, 0)
-    probabilities = log_probabilities.exp() * counted[:, None]
+    probabilities = log_probabilities.exp() * counted[:, None]  # (B, K, H, W)
     of_target = probabilities.gather(1, classes[:, None])  # (B, 1, H, W), 0 where ignored
     shared = probabilities.new_zeros(num_classes).index_add(0, classes.flatten(), of_target.flatten())
     counts = _class_counts(targets, num_classes).to(probabilities.dtype)
@@ -85,7 +85,7 @@ def lovasz_softmax(log_probabilities: Tensor, targets: Tensor) -> Tensor:
     total = log_probabilities.new_zeros(()) + log_probabilities[:, :, :0].sum()  # 0, with a gradient
     present = _class_counts(targets, num_classes).nonzero().flatten().tolist()
     for index in present:
-        probabilities = log_probabilities[:, index].flatten()[counted].exp()
+        probabilities = log_probabilities[:, index].flatten()[counted].exp()  # (P,)
         is_class = classes == index
         errors = (is_class.to(probabilities.dtype) - probabilities).abs()
         order = _from_largest(errors.detach())

@@ -68,7 +68,7 @@ def _all_at_once(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> T
     # in float32 the shift would cost digits: 1/128 px at 90 classes of 1333 px
     wide = boxes.float() if boxes.device.type == "mps" else boxes.double()
     step = wide.max() - wide.min() + 1
-    shifted = wide + (groups * step)[:, None]
+    shifted = wide + (groups * step)[:, None]  # (N, 4)
     return nms(shifted, scores, iou)
 
 

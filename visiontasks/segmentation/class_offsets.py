@@ -87,7 +87,7 @@ def _some_pixels(
             (logits,) = network.scores(raw[i : i + 1], infos[i : i + 1])
             counted = np.flatnonzero(mask != IGNORE)
             places = rng.choice(counted, min(most, len(counted)), replace=False)
-            scores.append(logits.flatten(1)[:, places].float().cpu().numpy())
+            scores.append(logits.flatten(1)[:, places].float().cpu().numpy())  # (K, n)
             truths.append(mask.ravel()[places].astype(np.int64))
     return np.concatenate(scores, axis=1), truths
 
@@ -122,7 +122,7 @@ def mean_ious(scores: Scores, truths: Ints, offsets: Floats, k: int) -> Floats:
     Args: scores, truths, offsets: as `best_offsets`, offsets (K,).
     """
     num_classes, count = scores.shape
-    others = scores + offsets[:, None].astype(np.float32)
+    others = scores + offsets[:, None].astype(np.float32)  # (K, N)
     others[k] = -np.inf
     rival = np.argmax(others, axis=0)  # (N,)
     lead = (others[rival, np.arange(count)] - scores[k]).astype(np.float64)
@@ -134,7 +134,7 @@ def mean_ious(scores: Scores, truths: Ints, offsets: Floats, k: int) -> Floats:
         """(K, G) how many of the chosen pixels have each class, by class k's offset."""
         cells = np.bincount(
             rival[chosen] * (len(GRID) + 1) + step[chosen], minlength=num_classes * (len(GRID) + 1)
-        ).reshape(num_classes, -1)
+        ).reshape(num_classes, -1)  # (K, G + 1)
         lost = np.cumsum(cells, axis=1)[:, :-1]
         left: Ints = cells.sum(axis=1, keepdims=True) - lost
         return left
@@ -143,14 +143,14 @@ def mean_ious(scores: Scores, truths: Ints, offsets: Floats, k: int) -> Floats:
     own = truths == k
     predicted[k] = count - predicted.sum(axis=0)
     hits[k] = np.count_nonzero(own) - table(own).sum(axis=0)
-    true = np.bincount(truths, minlength=num_classes)[:, None]
+    true = np.bincount(truths, minlength=num_classes)[:, None]  # (K, 1)
     mean: Floats = np.mean(iou(hits, true, predicted)[true[:, 0] > 0], axis=0)
     return mean
 
 
 def mean_iou(scores: Scores, truths: Ints, offsets: Floats) -> float:
     """The mIoU of the classes that are true or predicted somewhere, nan for none. Args: as `mean_ious`."""
-    best = np.argmax(scores + offsets[:, None].astype(np.float32), axis=0)
+    best = np.argmax(scores + offsets[:, None].astype(np.float32), axis=0)  # (N,)
     num_classes = len(scores)
     true, predicted, hits = (
         np.bincount(values, minlength=num_classes) for values in (truths, best, truths[best == truths])

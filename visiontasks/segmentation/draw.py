@@ -78,7 +78,7 @@ def _paint(drawn: Image, mask: Mask, classes: ClassMap) -> None:
     if BACKGROUND in classes.names:
         opacity[classes.names.index(BACKGROUND)] = 0
     # What a pixel becomes is kept[class] * pixel + added[class]: two table look-ups in 8 bits.
-    added = np.rint(paint * opacity[:, None]).astype(np.uint8)
+    added = np.rint(paint * opacity[:, None]).astype(np.uint8)  # (256, 3)
     kept = np.rint(256 * (1 - opacity)).astype(np.uint16)
     rows = max(1, BAND // drawn.shape[1] // factor)
     for top in range(0, len(mask), rows):

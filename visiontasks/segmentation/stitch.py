@@ -67,7 +67,7 @@ class Blend:
         for start in range(0, done, ROWS):
             self.finish(self.top + start, self.mean[:, start : min(start + ROWS, done)].float())
         rest = self.rows - done
-        for held in (self.mean, self.weight[None]):
+        for held in (self.mean, self.weight[None]):  # (K, capacity, W), (1, capacity, W)
             held[:, :rest] = held[:, done : self.rows].clone()
             held[:, rest : self.rows] = 0
         self.top, self.rows = self.top + done, rest
@@ -94,7 +94,7 @@ def tile_weight(window: Window, size: tuple[int, int]) -> Tensor:
     longest = max(right - left, bottom - top)
     across = _distance(left, right, size[1], longest)
     down = _distance(top, bottom, size[0], longest)
-    return (torch.minimum(across[None, :], down[:, None]) / longest) ** FADE
+    return (torch.minimum(across[None, :], down[:, None]) / longest) ** FADE  # (h, w)
 
 
 def _distance(start: int, stop: int, length: int, longest: int) -> Tensor:

@@ -120,7 +120,7 @@ class Tables(CocoLists):
     def packed(self) -> tuple[ClassMap, Annotations]:
         """Everything as arrays. Raises: DataError for ids that are twice or nowhere, and for infinity."""
         self.finish()
-        boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
+        boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)  # (M, 4)
         areas = np.array(self.areas, dtype=np.float64)
         are_finite = self._check_numbers(boxes, areas)
         names = self.names_by_id()
@@ -130,7 +130,7 @@ class Tables(CocoLists):
             raise DataError(f"{self.file}, categories: {error}") from None
         labels = self.places_of_categories({ident: i for i, ident in enumerate(names)})
         pictures = self.places_of_pictures()
-        sizes = np.array(self.sizes, dtype=np.int64).reshape(-1, 2)
+        sizes = np.array(self.sizes, dtype=np.int64).reshape(-1, 2)  # (N, 2)
         kept = np.flatnonzero(
             are_finite & (labels >= 0) & (pictures >= 0) & self._check_run_lengths(pictures, sizes)
         )
@@ -163,7 +163,7 @@ class Tables(CocoLists):
 
     def _check_run_lengths(self, pictures: Ints, sizes: Ints) -> Flags:
         """(M,) whether a record's run length, if it has one, is of its picture's size."""
-        runs = np.array(self.run_lengths, dtype=np.int64).reshape(-1, 3)
+        runs = np.array(self.run_lengths, dtype=np.int64).reshape(-1, 3)  # (L, 3)
         runs = runs[pictures[runs[:, 0]] >= 0]
         expected = sizes[pictures[runs[:, 0]]]  # (R, 2)
         wrong = (expected > 0).all(axis=1) & (expected != runs[:, 1:]).any(axis=1)

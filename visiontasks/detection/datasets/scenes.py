@@ -124,7 +124,7 @@ def paint(layout: Layout, images: Sequence[Image], size: int, rng: np.random.Gen
                 _ramp(patch, axis)[shown[axis].start - low : shown[axis].stop - low]
                 for axis, low in ((0, y), (1, x))
             )
-            alpha = np.outer(rows, columns)[..., None]
+            alpha = np.outer(rows, columns)[..., None]  # (h, w, 1)
             behind = canvas[shown].astype(np.float32)
             part = (behind + alpha * (part - behind)).round().astype(np.uint8)
         canvas[shown] = part

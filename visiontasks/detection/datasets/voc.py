@@ -300,9 +300,9 @@ class _Tables:
                 )
         return classes, pack(
             files,
-            np.array(self.sizes, dtype=np.int64).reshape(-1, 2),
+            np.array(self.sizes, dtype=np.int64).reshape(-1, 2),  # (N, 2)
             np.array(self.pictures, dtype=np.int64),
-            np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
+            np.array(self.boxes, dtype=np.float64).reshape(-1, 4),  # (M, 4)
             np.array([index[name] for name in self.names], dtype=np.int64),
             np.array(self.records, dtype=np.int64),
             image_ids=image_ids,

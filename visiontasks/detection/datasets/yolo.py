@@ -160,9 +160,9 @@ def _read(
             values.extend(row)
             pictures.append(place)
             records.append(record)
-    table = np.array(values, dtype=np.float64).reshape(-1, 6)
+    table = np.array(values, dtype=np.float64).reshape(-1, 6)  # (M, 6)
     picture = np.array(pictures, dtype=np.int64)
-    height, width = sizes[picture].T
+    height, width = sizes[picture].T  # (M,) each
     boxes = cxcywh_to_xyxy(table[:, 1:5]) * np.column_stack([width, height, width, height])
     kept = (height > 0) & (width > 0)  # a picture that can't be read is skipped with its reason later
     annotations = pack(
@@ -263,7 +263,7 @@ def write_yolo(folder: Path, classes: ClassMap, annotations: Annotations, ledger
 
 
 def _rows(annotations: Annotations) -> list[str]:
-    height, width = annotations.sizes[annotations.picture].T
+    height, width = annotations.sizes[annotations.picture].T  # (M,) each
     fractions: Floats = xyxy_to_cxcywh(annotations.boxes) / np.column_stack([width, height, width, height])
     if annotations.scores is not None:
         fractions = np.column_stack([fractions, annotations.scores])

@@ -158,7 +158,7 @@ def average_precision(curves: Curves, weights: Floats | None = None) -> Floats:
     steps[is_first] = reached[is_first]  # each curve begins anew
     size = len(THRESHOLDS) * curves.num_classes
     sums = np.bincount(curves.segment, weights=precision * steps, minlength=size)
-    result: Floats = (sums / len(RECALLS)).reshape(-1, curves.num_classes)
+    result: Floats = (sums / len(RECALLS)).reshape(-1, curves.num_classes)  # (T, K)
     result[:, total == 0] = np.nan
     return result
 
@@ -173,7 +173,7 @@ def precision_at_recalls(curves: Curves) -> Floats:
     place = np.searchsorted(curves.segment * width + reached, wanted)
     inside = place < np.searchsorted(curves.segment, np.arange(size), side="right")[:, None]
     result = np.where(inside, np.append(precision, 0.0)[np.where(inside, place, -1)], 0.0)
-    result = result.reshape(-1, curves.num_classes, len(RECALLS))
+    result = result.reshape(-1, curves.num_classes, len(RECALLS))  # (T, K, 101)
     result[:, total == 0] = np.nan
     return result
 

@@ -146,7 +146,7 @@ def _read_slowly(file: Path) -> _Columns:
                 f"{_where(file, place)}: expected image_id, category_id, score and bbox "
                 f"[x, y, width, height], found {_short(record)}"
             ) from None
-    table = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    table = np.array(boxes, dtype=np.float64).reshape(-1, 4)  # (D, 4)
     return _Columns(pictures.packed(), categories.packed(), table, np.array(scores, dtype=np.float64))
 
 

@@ -44,7 +44,7 @@ def confuse(results: Results) -> Confusion:
     rows = np.concatenate([truth[counts_as_found], results.true_labels[missed]])
     columns = np.concatenate([confident.labels[counts_as_found], np.full(missed.sum(), background)])
     size = background + 1
-    counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
+    counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)  # (K + 1, K + 1)
     is_right = counts_as_found & (truth == confident.labels)
 
     def per_picture(pictures: Ints) -> Ints:

@@ -161,7 +161,7 @@ class _Table:
             self.numbers.extend(numbers)
 
     def packed(self) -> Annotations:
-        table = np.array(self.numbers, dtype=np.float64).reshape(-1, 5)
+        table = np.array(self.numbers, dtype=np.float64).reshape(-1, 5)  # (M, 5)
         pictures: Ints = np.array(self.pictures, dtype=np.int64)
         return pack(
             self.truth.files,

@@ -23,7 +23,7 @@ def anchor_sides(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
     """
     size = torch.tensor(sizes, dtype=torch.float32)
     root = torch.tensor(ratios, dtype=torch.float32).sqrt()
-    widths, heights = (1 / root[:, None] * size).flatten(), (root[:, None] * size).flatten()
+    widths, heights = (1 / root[:, None] * size).flatten(), (root[:, None] * size).flatten()  # (A,) each
     return torch.stack([-widths, -heights, widths, heights], dim=1) / 2
 
 

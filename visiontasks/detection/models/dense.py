@@ -95,7 +95,7 @@ def _convolution(layer: nn.Linear, pooled: tuple[Tensor, Tensor] | None) -> nn.C
         weight = weight * layer.scale
     outputs = len(weight)
     if pooled is None:
-        weight = weight[:, :, None, None]
+        weight = weight[:, :, None, None]  # (O, C, 1, 1)
     else:
         rows, columns = (matrix.to(device) for matrix in pooled)
         weight = weight.view(outputs, -1, len(rows), len(columns))  # (O, C, n, m)

@@ -77,6 +77,6 @@ def pack_proposals(batch: Batch) -> tuple[Tensor, Tensor]:
     if regions.shape[1] == 0:
         regions = regions.new_zeros(len(regions), 1, 4)
     counts = torch.tensor([len(proposals) for proposals in batch.proposals], device=device)
-    there = torch.arange(regions.shape[1], device=device) < counts[:, None]
-    regions = clip_to_frames(regions, picture_frames(batch.infos, device)[:, None])
+    there = torch.arange(regions.shape[1], device=device) < counts[:, None]  # (B, R)
+    regions = clip_to_frames(regions, picture_frames(batch.infos, device)[:, None])  # (B, R, 4)
     return regions, there & (regions[..., 2:] > regions[..., :2]).all(dim=-1)

@@ -34,7 +34,7 @@ def centres_inside(boxes: Tensor, frames: Tensor) -> Tensor:
     frames: (4,) -> (N,), or (B, 4) -> (B, N); xyxy.
     """
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    low, high = frames[..., None, :2], frames[..., None, 2:]
+    low, high = frames[..., None, :2], frames[..., None, 2:]  # (..., 1, 2) each
     return ((centres >= low) & (centres <= high)).all(dim=-1)
 
 

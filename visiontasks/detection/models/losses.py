@@ -57,14 +57,14 @@ def region_losses(found: NamedRegions, box_weights: Sequence[float], config: Los
     assert samples is not None  # the batch has targets
     counts = samples.used.sum(dim=1).clamp(min=1)
     drawn = take(found.logits, samples.index)  # (B, S, K + 1)
-    errors = F.cross_entropy(drawn.flatten(0, 1), samples.labels.flatten(), reduction="none")
+    errors = F.cross_entropy(drawn.flatten(0, 1), samples.labels.flatten(), reduction="none")  # (B * S,)
     classes = _mean_over_pictures(errors.view(samples.labels.shape), samples.used, counts)
     column = samples.labels.clamp(max=found.deltas.shape[2] - 1)  # a background's is not looked at
     deltas = take(found.deltas, samples.index)  # (B, S, K, 4)
-    deltas = deltas.gather(2, column[..., None, None].expand(*column.shape, 1, 4))[:, :, 0]
+    deltas = deltas.gather(2, column[..., None, None].expand(*column.shape, 1, 4))[:, :, 0]  # (B, S, 4)
     references = take(found.regions, samples.index)
     references = torch.where(samples.positive[..., None], references, references.new_tensor([0, 0, 1, 1]))
-    targets = torch.where(samples.positive[..., None], samples.boxes, references)
+    targets = torch.where(samples.positive[..., None], samples.boxes, references)  # (B, S, 4)
     if config.box_loss == "giou":
         errors = 1 - giou(decode_boxes(deltas, references, box_weights), targets)
     else:

@@ -122,7 +122,7 @@ class RegionHead(nn.Module):
         levels = levels[: len(self.strides)]
         features = self.convolutions(align_regions(levels, self.strides, regions, self.config))
         vectors = self.layers(features.permute(0, 2, 3, 1).flatten(1))  # (B * R, pooled * pooled * C)
-        logits = self.classes(vectors).float().view(*valid.shape, -1)
+        logits = self.classes(vectors).float().view(*valid.shape, -1)  # (B, R, K + 1)
         if self.shortcut is not None:
             assert deepest is not None
             logits = logits + F.pad(self.average(deepest, regions), (0, 1))  # of the background nothing
@@ -134,7 +134,7 @@ class RegionHead(nn.Module):
         assert self.shortcut is not None
         config = self.config.model_copy(update={"pooled": 1, "points": SHORTCUT_POINTS})
         means = align_regions([deepest], (self.deepest_stride,), regions, config).flatten(1)  # (B * R, C')
-        scores: Tensor = self.shortcut(means).float().view(*regions.shape[:2], -1)
+        scores: Tensor = self.shortcut(means).float().view(*regions.shape[:2], -1)  # (B, R, K)
         return scores
 
     def choose(self, regions: Tensor, valid: Tensor, truth: Truth) -> tuple[Tensor, Tensor, RegionSamples]:
@@ -148,7 +148,7 @@ class RegionHead(nn.Module):
         regions = torch.cat([truth.boxes, regions], dim=1)
         valid = torch.cat([truth.present, valid], dim=1)
         drawn = self.draw(regions, valid, truth, None)
-        order = torch.arange(drawn.index.shape[1], device=regions.device).expand_as(drawn.index)
+        order = torch.arange(drawn.index.shape[1], device=regions.device).expand_as(drawn.index)  # (B, S)
         return take(regions, drawn.index), take(valid, drawn.index), replace(drawn, index=order)
 
     def draw(

@@ -48,29 +48,29 @@ def align_regions(
     Returns:
         (B * R, C, pooled, pooled) float32 in channels_last order.
     """
-    table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]) for level in levels])
+    table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]) for level in levels])  # (n, C)
     pictures, device = len(regions), regions.device
     sizes = torch.tensor([level.shape[-2:] for level in levels], device=device)  # (L, 2)
     areas = sizes.prod(dim=1)
     starts = pictures * (areas.cumsum(0) - areas)  # first row of each level in the table
     level = choose_levels(regions, strides, config.canonical)  # (B, R)
-    scaled = regions / torch.tensor(strides, device=device)[level][..., None]
+    scaled = regions / torch.tensor(strides, device=device)[level][..., None]  # (B, R, 4)
     first = (
         starts[level] + areas[level] * torch.arange(pictures, device=device)[:, None]
-    )  # row of pixel (0, 0)
+    )  # (B, R), row of pixel (0, 0)
     x, x_weights = _axis(scaled[..., 0], scaled[..., 2], sizes[level][..., 1], config)  # (B, R, P, 2S)
     y, y_weights = _axis(scaled[..., 1], scaled[..., 3], sizes[level][..., 0], config)
-    y = first[..., None, None] + y * sizes[level][..., 1, None, None]
+    y = first[..., None, None] + y * sizes[level][..., 1, None, None]  # (B, R, P, 2S)
     rows = y[..., :, None, :, None] + x[..., None, :, None, :]  # (B, R, P, P, 2S, 2S)
     weights = y_weights[..., :, None, :, None] * x_weights[..., None, :, None, :]
     corners = (2 * config.points) ** 2
     sums = F.embedding_bag(
-        rows.reshape(-1, corners),
+        rows.reshape(-1, corners),  # (B * R * P * P, 2S * 2S)
         table.float(),
         per_sample_weights=weights.reshape(-1, corners),
         mode="sum",
     )  # (B * R * P * P, C)
-    return sums.view(-1, config.pooled, config.pooled, table.shape[1]).permute(0, 3, 1, 2)
+    return sums.view(-1, config.pooled, config.pooled, table.shape[1]).permute(0, 3, 1, 2)  # (B * R, C, P, P)
 
 
 def _axis(low: Tensor, high: Tensor, length: Tensor, config: HeadConfig) -> tuple[Tensor, Tensor]:
@@ -90,13 +90,13 @@ def _axis(low: Tensor, high: Tensor, length: Tensor, config: HeadConfig) -> tupl
     points = config.pooled * config.points
     steps = (torch.arange(points, device=low.device) + 0.5) / points
     samples = low[..., None] + extent[..., None] * steps  # (B, R, P * S)
-    last = (length - 1)[..., None]
+    last = (length - 1)[..., None]  # (B, R, 1)
     inside = (samples >= -1) & (samples <= length[..., None])
     samples = samples.clamp(min=0).minimum(last)
     before = samples.floor().minimum((last - 1).clamp(min=0))
     after = (before + 1).minimum(last)
     share = samples - before
     positions = torch.stack([before, after], dim=-1).long()
-    weights = torch.stack([1 - share, share], dim=-1) * inside[..., None] / config.points
+    weights = torch.stack([1 - share, share], dim=-1) * inside[..., None] / config.points  # (B, R, P * S, 2)
     shape = (*low.shape, config.pooled, 2 * config.points)
-    return positions.reshape(shape), weights.reshape(shape)
+    return positions.reshape(shape), weights.reshape(shape)  # (B, R, P, 2S) each

@@ -86,7 +86,7 @@ def propose(
     usable = (boxes[..., 2:] - boxes[..., :2] >= LEAST_SIDE).all(dim=-1) & (probabilities >= min_score)
     counts = torch.tensor([found.values.shape[1] for found in best], device=boxes.device)
     level = torch.arange(len(best), device=boxes.device).repeat_interleave(counts)  # (K,)
-    picture = torch.arange(len(boxes), device=boxes.device)[:, None]
+    picture = torch.arange(len(boxes), device=boxes.device)[:, None]  # (B, 1)
     group = picture * len(best) + level
     kept = nms_by_group(boxes[usable], probabilities[usable], group[usable], iou)
     return pack_by_picture(boxes[usable][kept], picture.expand_as(usable)[usable][kept], len(boxes), after)

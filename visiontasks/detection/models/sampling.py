@@ -35,7 +35,7 @@ def pack_truth(targets: Sequence[BoxTarget]) -> Truth:
     counts = torch.tensor([len(target.labels) for target in targets], device=boxes.device)
     if boxes.shape[1] == 0:
         boxes, labels = boxes.new_zeros(len(targets), 1, 4), labels.new_zeros(len(targets), 1)
-    present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
+    present = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]  # (B, M)
     return Truth(boxes, labels, present)
 
 
@@ -71,7 +71,7 @@ def match(
     kind[(most >= low) & (most < high)] = NEGATIVE
     positive = most >= config.positive_iou
     if keep_best:
-        usable_overlap = torch.where(usable[:, None], overlap, 0.0)
+        usable_overlap = torch.where(usable[:, None], overlap, 0.0)  # (B, M, N)
         best = usable_overlap.amax(dim=2, keepdim=True)
         positive |= ((usable_overlap == best) & (best > 0)).any(dim=1)
     kind[positive & (most > 0)] = POSITIVE
@@ -120,6 +120,6 @@ def fixed_draw() -> torch.Generator:
 
 def take(values: Tensor, index: Tensor) -> Tensor:
     """Rows of each picture: values (B, N, ...), index (B, S) -> (B, S, ...)."""
-    rows = torch.arange(len(index), device=index.device)[:, None]
+    rows = torch.arange(len(index), device=index.device)[:, None]  # (B, 1)
     taken: Tensor = values[rows, index]
     return taken

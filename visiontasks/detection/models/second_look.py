@@ -39,6 +39,6 @@ def look_again(
         factors = images.new_tensor([size[1] / width, size[0] / height] * 2, dtype=torch.float32)
         sides = (named.regions[..., 2:] - named.regions[..., :2]).clamp(min=0).prod(dim=-1).sqrt()
         first, second = config.sizes
-        share = ((sides - first) / (second - first)).clamp(0, 1)[..., None]
+        share = ((sides - first) / (second - first)).clamp(0, 1)[..., None]  # (B, R, 1)
         logits = torch.lerp(logits, name(small.to(images.dtype), named.regions * factors), share)
     return logits

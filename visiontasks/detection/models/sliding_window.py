@@ -87,7 +87,7 @@ class SlidingWindow(nn.Module):
             shape = images.shape[:2]
             return WindowScores(
                 logits.view(*shape, -1), None if offsets is None else offsets.view(*shape, 4), None
-            )
+            )  # (B, W, C), (B, W, 4)
         return self.search(images)
 
     def search(self, images: Tensor) -> WindowScores:
@@ -269,9 +269,9 @@ def window_cores(level: Level, window: tuple[int, int], stride: int, context: fl
             (rows, columns), window, level.margins, level.factors, strict=True
         )
     )
-    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2).view(-1, 2)
+    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2).view(-1, 2)  # (N, 2)
     sides = torch.tensor([window[1] / level.factors[1], window[0] / level.factors[0]]) / context
-    return cxcywh_to_xyxy(torch.cat([centres, sides.expand_as(centres)], dim=1))
+    return cxcywh_to_xyxy(torch.cat([centres, sides.expand_as(centres)], dim=1))  # (N, 4)
 
 
 def _rows(scores: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def read_coco(root: Path, location: str, config: DataConfig, ledger: Ledger) -> 
     kept = np.array(list(names), dtype=np.int64)
     folder = _pictures_folder(root, location, config, list(names.values()))
     paths = [folder + name for name in names.values()]
-    sizes = np.array(lists.sizes, dtype=np.int64).reshape(-1, 2)
+    sizes = np.array(lists.sizes, dtype=np.int64).reshape(-1, 2)  # (N, 2)
     unknown = (sizes[kept] <= 0).any(axis=1)
     sizes[kept[unknown]] = picture_sizes(root, [paths[i] for i in np.flatnonzero(unknown).tolist()])
     classes, indices = _classes(lists.names_by_id(), config, str(file))

@@ -43,7 +43,7 @@ def confusion_counts(truth: Mask, predicted: Mask, num_classes: int, name: str) 
         cells = np.multiply(truths[start : start + CHUNK], factor, dtype=np.uint16)
         cells += predictions[start : start + CHUNK]
         table += np.bincount(cells, minlength=len(table))
-    counts = table.reshape(TRUTHS, columns)
+    counts = table.reshape(TRUTHS, columns)  # (256, K + 1)
     unknown = counts[num_classes:IGNORE].sum(axis=1)
     if unknown.any():
         found = {num_classes + int(i): int(unknown[i]) for i in np.flatnonzero(unknown)}

@@ -175,7 +175,7 @@ def best_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
     rows, last = logits.shape[1], logits.shape[1] - 1
     places = ((torch.arange(height, device=logits.device) + 0.5) * (rows / height) - 0.5).clamp(0, last)
     above = places.floor().long()
-    share = (places - above).to(logits.dtype)[None, :, None]  # of the row below
+    share = (places - above).to(logits.dtype)[None, :, None]  # (1, height, 1), of the row below
     best = torch.empty(size, dtype=torch.uint8, device=logits.device)
     step = max(1, BAND_VALUES // (len(logits) * width))
     for start in range(0, height, step):

@@ -249,14 +249,14 @@ class Rpn(Section):
 class Two(Section):
     """A section's form."""
 
-    name: Literal["two"] = Field("two", description="kind")
+    name: Literal["two"] = "two"
     rpn: Rpn = Rpn()
 
 
 class One(Section):
     """Another."""
 
-    name: Literal["one"] = Field("one", description="kind")
+    name: Literal["one"] = "one"
     stride: int = Field(8, description="pixels")
 
 
@@ -285,7 +285,11 @@ def test_a_section_of_several_forms_is_checked_as_the_one_that_it_names(model, f
     kind = section_model(Forms, "model")
     assert parse_config(kind, {"name": "two"}, file="") == Two()
     keys = {key: meaning for key, _, meaning in describe_keys(Forms)}
-    assert keys == {"model.name": "kind", "model.stride": "pixels [one]", "model.rpn.n": "count [two]"}
+    assert keys == {
+        "model.name": "one of one, two",
+        "model.stride": "pixels [one]",
+        "model.rpn.n": "count [two]",
+    }
 
 
 def test_what_the_command_line_set_is_said_to_come_from_there():

@@ -1,4 +1,4 @@
-"""What `import visiontasks` hands out and the command line calls: load, train, evaluate, check, predict."""
+"""What `import visiontasks` hands out and the command line calls: load, train, evaluate, check, explain."""
 
 from __future__ import annotations
 

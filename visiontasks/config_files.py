@@ -204,7 +204,10 @@ def describe_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[st
         if models:
             forms = [(_tag(inner), list(describe_keys(inner, f"{prefix}{name}."))) for inner in models]
             shared = set.intersection(*({key for key, *_ in rows} for _, rows in forms))
-            yield from (row for row in forms[0][1] if row[0] in shared)
+            choices = f"one of {', '.join(str(form) for form, _ in forms)}" if len(forms) > 1 else ""
+            yield from (
+                (key, default, meaning or choices) for key, default, meaning in forms[0][1] if key in shared
+            )
             for form, rows in forms:
                 yield from (
                     (key, default, f"{meaning} [{form}]")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -245,7 +246,7 @@ INPUT_FAULTS = [
     (("evaluate", "--task", "classify", "--truth", "t.csv"), 2, "--predictions"),
     (("train",), 2, "expected a CONFIG"),
     (("train", "nowhere.yaml"), 3, "nowhere.yaml"),
-    (("inspect", "resnt18"), 2, "resnt18"),
+    (("inspect", "resnt18"), 2, "unknown network 'resnt18'; did you mean 'resnet18'?"),
     (("inspect", "resnet18", "--size", "big"), 2, "expected --size HEIGHTxWIDTH"),
 ]
 
@@ -275,6 +276,15 @@ def test_an_error_is_one_line_on_stderr_without_a_traceback(tmp_path, arguments,
     assert done.stdout == ""
     assert done.stderr.startswith("visiontasks: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_goes_away_is_no_fault():
+    command = subprocess.Popen(
+        [sys.executable, "-m", "visiontasks", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    command.stdout.close()
+    assert (command.stderr.read(), command.wait()) == (b"", 128 + signal.SIGPIPE)
+    command.stderr.close()
 
 
 def test_an_input_behind_a_link_and_a_folder_of_other_files_are_never_written_to(call, folder, tmp_path):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tests.contracts.drawn import QUICK, draw
 from visiontasks import api
 from visiontasks.cli import visiontasks
-from visiontasks.config_files import section_model
+from visiontasks.config_files import describe_keys, section_model
 from visiontasks.engine.device import choose_device
 from visiontasks.engine.model_files import OpenModel, setting_of
 from visiontasks.errors import UsageError
@@ -31,6 +31,13 @@ def drawn(request, tmp_path_factory):
     path = draw(tmp_path_factory.mktemp(request.param) / "shapes", request.param, 18)
     task, config = api.load_config(path, QUICK)
     return task, config, path
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_key_of_a_config_has_a_meaning(task):
+    keys = list(describe_keys(load_task(task).config))
+    assert len(keys) > 50
+    assert [key for key, _, meaning in keys if not meaning] == []
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,19 @@ class Verbs(click.Group):
             raise UsageError(unknown_name("command", args[0], VERBS))
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except (BrokenPipeError, SystemExit) as error:  # click and rich make an exit with 1 of it
+            fault = error if isinstance(error, BrokenPipeError) else error.__context__
+            if not isinstance(fault, BrokenPipeError):
+                raise
+            # whoever read our output went away (`| head`)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+        return code
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
@@ -87,9 +100,6 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("visiontasks: stopped", err=True)
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:  # whoever read our output went away (`| head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except Exception:  # a fault of ours: 1 would say that some inputs were skipped
         traceback.print_exc()
         sys.exit(4)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from visiontasks.cli.options import json_option
-from visiontasks.errors import UsageError
+from visiontasks.errors import UsageError, unknown_name
 
 
 @click.command("inspect")
@@ -38,8 +39,12 @@ def command(network: str, size: str | None, all_layers: bool, as_json: bool) -> 
         table = layer_table(_whole_network(network), wanted or (224, 224))
     else:
         from visiontasks import api
+        from visiontasks.io.weights import SHORT_NAMES, bundled_weights
         from visiontasks.types import Batch, ImageInfo
 
+        known, path = [*bundled_weights(), *SHORT_NAMES, *backbones.names()], Path(network)
+        if network == path.stem and network not in known and ":" not in network and not path.exists():
+            raise UsageError(unknown_name("network", network, known))
         opened = api.load(network, device="cpu", precision="fp32").opened
         height, width = wanted or opened.input.size
         info = ImageInfo(0, height, width, height, width)

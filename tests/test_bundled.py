@@ -12,18 +12,17 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from torchvision import models as torchvision_models
 
-from visiontasks import api, backbones, bundled, bundling
+from visiontasks import api, bundled, bundling
 from visiontasks.bundled import DEFAULTS, TO_DO, find_faults, notes_of
 from visiontasks.cli import visiontasks
 from visiontasks.cli.predict import default_model
 from visiontasks.data.shapes import draw_shapes
-from visiontasks.detection.official import DETECTORS
 from visiontasks.engine.log import Report
 from visiontasks.errors import UsageError, WeightsError
 from visiontasks.io import weights
 from visiontasks.io.download_sizes import DOWNLOAD_MB
 from visiontasks.io.weights import bundled_weights, read_record, save_weights
-from visiontasks.tasks import TASKS
+from visiontasks.tasks import TASKS, load_task
 
 NAME = DEFAULTS["classification"]
 ABOUT = bundling.About("6 drawn shapes", "Shapes", "CC0: for any use", "configs/shapes.yaml")
@@ -220,14 +219,15 @@ def test_models_refuses_a_file_that_was_not_made_with_bundle(in_the_box):
 
 
 def test_sizes_of_downloads_are_those_that_torchvision_states():
-    assert DOWNLOAD_MB.keys() == {*backbones.torchvision_names(), *DETECTORS}
+    assert DOWNLOAD_MB.keys() == {name for task in TASKS for name in load_task(task).official}
     for name, size in DOWNLOAD_MB.items():
         stated = torchvision_models.get_model_weights(name).DEFAULT.meta["_file_size"]
         assert size == pytest.approx(stated, abs=0.06), name
     said = bundled.ALTERNATIVES
     assert f"a download of {DOWNLOAD_MB['mobilenet_v3_large']:.0f} MB" in said["classification"]
-    coco = weights.SHORT_NAMES["coco"].removeprefix("torchvision:")
-    assert f"use -w coco, a download of {DOWNLOAD_MB[coco]:.0f} MB" in said["detection"]
+    for task in ("detection", "segmentation"):
+        coco = weights.SHORT_NAMES["coco"][task].removeprefix("torchvision:")
+        assert f"use -w coco, a download of {DOWNLOAD_MB[coco]:.0f} MB" in said[task]
 
 
 def test_a_verb_without_weights_says_what_the_default_knows(in_the_box, made, tmp_path, monkeypatch):

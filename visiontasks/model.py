@@ -214,7 +214,7 @@ def load(
                 f"expected a model to {wanted.verb}, found one to {verb} ({name}); use visiontasks {verb}"
             )
 
-    tensors, record = read_model(str(name), load_task("detection"), accept)  # it adopts classifiers too
+    tensors, record = read_model(str(name), "detection" if wanted is None else wanted.name, accept)
     found = load_task(record.task)
     if wanted is not None and wanted.convert is not None and found.name != wanted.name:
         tensors, record = wanted.convert(record, tensors)

@@ -345,8 +345,8 @@ class Task(Generic[T, P]):
     as_truth(prediction): a prediction as the truth of its picture, as if all of it were right.
     outputs: further formats: {name: output(folder, classes)}.
     compare(truth, predictions, options): evaluates two files or folders; no model, no torch.
-    adopt(found): a network that another library publishes, not fetched yet, as (ModelRecord of ours, what
-        makes our tensors of its). Raises: UsageError for one that the task cannot use.
+    official: {torchvision's name: adopt(found)}: its network, not fetched yet, as (ModelRecord of ours, what
+        makes our tensors of its).
     convert(record, tensors): another task's model as one of this task's, as (tensors, record).
         Raises: UsageError where that cannot be.
     carry(record, tensors, classes): what a network that is to be trained takes over from another task's
@@ -385,7 +385,7 @@ class Task(Generic[T, P]):
     as_truth: Callable[[P], T]
     outputs: Mapping[str, Callable[[Path, ClassMap], Output[P]]]
     compare: Callable[[Path, Path, Mapping[str, Any]], Evaluator[T, P]]
-    adopt: Callable[[Any], tuple[Any, Callable[[Mapping[str, Any]], dict[str, Any]]]]
+    official: Mapping[str, Callable[[Any], tuple[Any, Callable[[Mapping[str, Any]], dict[str, Any]]]]]
     data: DataTools[T]
     targets: Callable[[], Targets]
     build_mistakes: Callable[[ClassMap, int], Mistakes[T, P]]

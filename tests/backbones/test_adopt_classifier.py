@@ -11,7 +11,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.config_files import parse_config, section_model
 from visiontasks.engine import model_files
 from visiontasks.errors import UsageError
-from visiontasks.io.downloads import torchvision_weights
+from visiontasks.io.weights import resolve_weights
 from visiontasks.tasks import TASKS, load_task
 
 
@@ -53,10 +53,16 @@ def test_names_that_imagenet_uses_twice_are_told_apart():
     assert distinct(["crane", "dog", "crane"]) == ("crane", "dog", "crane (2)")
 
 
-@pytest.mark.parametrize(("task", "name"), [("classify", "coco"), ("segment", "torchvision:resnet18")])
-def test_a_network_of_another_task_is_refused_before_it_is_downloaded(task, name, monkeypatch):
+@pytest.mark.parametrize(
+    ("task", "name", "verb"),
+    [
+        ("classify", "torchvision:fasterrcnn_resnet50_fpn", "detect"),
+        ("segment", "torchvision:resnet18", "classify"),
+        ("detect", "torchvision:lraspp_mobilenet_v3_large", "segment"),
+    ],
+)
+def test_a_network_of_another_task_is_refused_before_it_is_downloaded(task, name, verb, monkeypatch):
     monkeypatch.setattr(model_files, "download", None)
-    verb = "detect" if name == "coco" else "classify"
     with pytest.raises(UsageError, match=f"to {task}, found one to {verb} .{name}.; use visiontasks {verb}"):
         api.load(name, task=task)
 
@@ -81,7 +87,14 @@ def test_other_tasks_start_from_its_backbone(name, model, fake_download):
     assert all(torch.equal(tensor, published[key]) for key, tensor in ours.items())
 
 
-@pytest.mark.parametrize("name", list(TASKS))
-def test_a_network_that_is_no_backbone_is_refused(name):
-    with pytest.raises(UsageError, match=r"unknown torchvision (classifier|model) 'deeplabv3_resnet50'"):
-        load_task(name).adopt(torchvision_weights("torchvision:deeplabv3_resnet50"))
+@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "ssd300_vgg16"])
+def test_a_network_that_is_none_of_ours_is_refused(name):
+    with pytest.raises(UsageError, match=f"unknown torchvision model '{name}'"):
+        api.load(f"torchvision:{name}")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_its_own_small_one(task):
+    record, _ = model_files.adopt(resolve_weights("coco", task))
+    assert record.task == task
+    assert len(record.classes) == {"classification": 1000, "detection": 80, "segmentation": 21}[task]

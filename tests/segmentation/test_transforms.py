@@ -40,6 +40,8 @@ def make(augment, seed=0, shape=(40, 60), *, ids=(0, 7, 254), **input):
         ("fit", (60, 40), (24, 16)),
         ("fit", (12, 16), (24, 32)),
         ("fit", (1, 1000), (1, 32)),
+        ("shorter", (40, 48), (24, 28)),
+        ("shorter", (60, 40), (32, 21)),
     ],
 )
 def test_each_rule_gives_its_size_and_the_way_back(rule, shape, size):
@@ -79,7 +81,7 @@ def test_a_mask_is_sampled_at_the_centres_of_the_new_pixels():
     st.integers(0, 2**32 - 1),
     st.integers(1, 50),
     st.integers(1, 70),
-    st.sampled_from(["none", "fit", "stretch"]),
+    st.sampled_from(["none", "fit", "shorter", "stretch"]),
 )
 def test_no_new_id_ever_appears(seed, height, width, rule):
     rng = np.random.default_rng(seed)
@@ -94,7 +96,7 @@ def test_no_new_id_ever_appears(seed, height, width, rule):
     assert np.array_equal(example.truth, mask)
 
 
-@pytest.mark.parametrize("rule", ["none", "fit", "stretch"])
+@pytest.mark.parametrize("rule", ["none", "fit", "shorter", "stretch"])
 def test_picture_and_mask_stay_together(rule):
     """A pixel's colour is nearest to that of its id, whatever was done to both; edges are blurred."""
     augment = EVERYTHING.model_copy(update={"color_jitter": 0.0, "scale": (1.5, 2.5)})

@@ -21,14 +21,19 @@ def build(name: str, options: MobileNetOptions) -> CutNetwork:
     """Levels: the last block of each resolution; the last level includes the widening 1x1 convolution.
 
     With `split` the first block of the last resolution is a level too, of the same stride: torchvision's
-    detectors were trained on it.
+    detectors were trained on it; its LR-ASPP on what `dilated` makes.
     """
-    network = torchvision.models.get_model(name, num_classes=1)
-    ends, channels, strides = list(ENDS[name]), list(CHANNELS[name]), [2, 4, 8, 16, 32]
+    network = torchvision.models.get_model(name, num_classes=1, dilated=options.dilated)
+    ends, channels = list(ENDS[name]), list(CHANNELS[name])
+    strides = [2, 4, 8, 16, 16 if options.dilated else 32]
     if options.split:
         ends.insert(-1, ends[-2] + 1)
         channels.insert(-1, network.features[ends[-2] - 1].out_channels)
-        strides.append(32)
+        strides.append(strides[-1])
+    if options.dilated:
+        ends.insert(2, ends[1] + 1)
+        channels.insert(2, channels[2])
+        strides.insert(2, strides[2])
     stages = numbered_stages("features", ends)
     return CutNetwork(name, network, stages, channels=channels, strides=strides)
 

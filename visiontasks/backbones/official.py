@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from visiontasks.backbones import torchvision_names
 from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
-from visiontasks.errors import UsageError, unknown_name
 from visiontasks.io.downloads import Download
 from visiontasks.io.weights import ModelRecord
 
@@ -55,14 +53,10 @@ def adopt_classifier(found: Download) -> Adopted:
     """A published classifier as one of our models; any task can start from its backbone.
 
     Args:
-        found: what is to be downloaded; its entry says size, crop and class names.
+        found: what is to be downloaded, one of our backbones; its entry says size, crop and class names.
 
     Returns: its record, and what makes our state dict of torchvision's.
-
-    Raises: UsageError for a network that is none of our backbones.
     """
-    if found.model not in torchvision_names():
-        raise UsageError(unknown_name("torchvision classifier", found.model, torchvision_names()))
     preset = found.weights.transforms()
     (size,), (resized,) = preset.crop_size, preset.resize_size
     mean, std = normalisation(found.model)

@@ -59,6 +59,11 @@ class MobileNetOptions(Options):
     split: bool = Field(
         False, description="the last resolution as two levels: after its first block, and at its end"
     )
+    dilated: bool = Field(
+        False,
+        description="the last resolution is the one before it, its convolutions dilated instead; stride 8 as "
+        "two levels: after its first block, and at its end",
+    )
 
 
 OPTIONS: Final[dict[str, type[Options]]] = {  # by family

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from visiontasks.backbones import torchvision_names
 from visiontasks.backbones.official import adopt_classifier
 from visiontasks.classes import ClassMap
 from visiontasks.classification.config import (
@@ -78,7 +79,7 @@ TASK: Task[int, Classification] = Task(
     as_truth=Classification.as_truth,
     outputs=OUTPUTS,
     compare=compare,
-    adopt=adopt_classifier,
+    official=dict.fromkeys(torchvision_names(), adopt_classifier),
     data=DATA_TOOLS,
     targets=_targets,
     build_mistakes=ClassificationMistakes,

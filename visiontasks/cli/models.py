@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from visiontasks.cli.options import json_option
-from visiontasks.tasks import load_task
+from visiontasks.tasks import TASKS, load_task
 
 if TYPE_CHECKING:
     from visiontasks.bundled import Notes
@@ -23,15 +23,15 @@ def command(as_json: bool) -> None:
     """Bundled models with their measured figures, backbones, and official weights that can be downloaded."""
     from visiontasks import backbones
     from visiontasks.bundled import notes_of
-    from visiontasks.detection.official import DETECTORS
     from visiontasks.io.download_sizes import DOWNLOAD_MB
     from visiontasks.io.weights import SHORT_NAMES, bundled_weights, read_record
 
     files = bundled_weights()
     records = {name: read_record(file) for name, file in files.items()}
     bundled = {name: (file, records[name], notes_of(records[name], file)) for name, file in files.items()}
-    short = {name: long.removeprefix("torchvision:") for name, long in SHORT_NAMES.items()}
-    downloads = {"classify": backbones.torchvision_names(), "detect": tuple(DETECTORS)}
+    tasks = [load_task(task) for task in TASKS]
+    short = {task.verb: {name: long[task.name] for name, long in SHORT_NAMES.items()} for task in tasks}
+    downloads = {task.verb: tuple(task.official) for task in tasks}
     if as_json:
         content = {
             "bundled": {name: _content(*parts) for name, parts in bundled.items()},
@@ -39,7 +39,7 @@ def command(as_json: bool) -> None:
             "torchvision_MB": {
                 verb: {name: DOWNLOAD_MB[name] for name in names} for verb, names in downloads.items()
             },
-            "short": {name: f"torchvision:{long}" for name, long in short.items()},
+            "short": short,
         }
         click.echo(json.dumps(content, indent=2))
         return
@@ -53,8 +53,9 @@ def command(as_json: bool) -> None:
     click.echo("Official weights, downloaded when asked for by name (-w torchvision:NAME; in brackets MB):")
     for verb, names in downloads.items():
         click.echo(f"  {verb}: {', '.join(f'{name} ({DOWNLOAD_MB[name]:.0f})' for name in names)}")
-    for name, long in short.items():
-        click.echo(f"  -w {name} is short for torchvision:{long}")
+    for verb, meanings in short.items():
+        for name, long in meanings.items():
+            click.echo(f"  {verb} -w {name} is short for {long}")
 
 
 def _content(file: Path, record: ModelRecord, notes: Notes) -> dict[str, Any]:

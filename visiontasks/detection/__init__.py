@@ -14,7 +14,7 @@ from visiontasks.detection.draw import draw, draw_example, plots
 from visiontasks.detection.metrics import DetectionEvaluator, compare
 from visiontasks.detection.mining import refresh
 from visiontasks.detection.mistakes import DetectionMistakes, cut
-from visiontasks.detection.official import adopt
+from visiontasks.detection.official import DETECTORS, adopt
 from visiontasks.detection.operating_point import choose_operating_point
 from visiontasks.detection.outputs import OUTPUTS, describe, record
 from visiontasks.detection.types import Boxes, Detections
@@ -79,7 +79,7 @@ TASK: Task[Boxes, Detections] = Task(
     as_truth=Detections.as_truth,
     outputs=OUTPUTS,
     compare=compare,
-    adopt=adopt,
+    official=dict.fromkeys(DETECTORS, adopt),
     convert=convert,
     carry=carry,
     refresh=refresh,

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from visiontasks.backbones import torchvision_names
-from visiontasks.backbones.official import Adopted, adopt_classifier, with_counters
+from visiontasks.backbones.official import Adopted, with_counters
 from visiontasks.config import IMAGENET_MEAN, IMAGENET_STD
-from visiontasks.errors import UsageError, unknown_name
 from visiontasks.io.downloads import Download
 from visiontasks.io.weights import ModelRecord
 
@@ -84,22 +82,16 @@ RENAMED: Final = (  # in torchvision's names -> in ours; older files lack a leve
 
 
 def adopt(found: Download) -> Adopted:
-    """A published detector or classifier as one of our models.
+    """A published detector as one of our models.
 
     Rows of the head that stand for numbers that COCO does not use are left out: no picture taught them, so
     their scores are next to nothing.
 
     Args:
-        found: what is to be downloaded; its entry names the classes.
+        found: what is to be downloaded, one of `DETECTORS`; its entry names the classes.
 
     Returns: its record, and what makes our state dict of torchvision's.
-
-    Raises: UsageError for a network that is none of these detectors, nor a classifier to start from.
     """
-    if found.model in torchvision_names():
-        return adopt_classifier(found)
-    if found.model not in DETECTORS:
-        raise UsageError(unknown_name("torchvision model", found.model, [*torchvision_names(), *DETECTORS]))
     categories = found.weights.meta["categories"]
     rows = [number for number, name in enumerate(categories) if name not in NO_CLASS]
     model, size = DETECTORS[found.model]

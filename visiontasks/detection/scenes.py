@@ -17,7 +17,7 @@ from visiontasks.detection.proposals import Proposals, propose, read_proposals
 from visiontasks.detection.types import Boxes, BoxTarget, Flags, Floats, Ints
 from visiontasks.errors import DataError
 from visiontasks.ops.boxes import box_area, clip_boxes, scale_boxes
-from visiontasks.ops.pictures import resize, to_tensor
+from visiontasks.ops.pictures import resize, scaled_size, to_tensor
 from visiontasks.types import Example, Image, ImageInfo, Sample
 
 MULTIPLE: Final = 32  # heights and widths of batches are multiples of it: the stride of most backbones
@@ -98,18 +98,8 @@ class RegionSearch:
 
 
 def fitted_size(size: tuple[int, int], input: InputConfig) -> tuple[int, int]:
-    """The (height, width) that a picture of `size` is scaled to, at least 1 x 1.
-
-    Source of the rule `shorter`: torchvision, GeneralizedRCNNTransform, which rounds down.
-    """
-    if input.resize == "stretch":
-        return input.size
-    height, width = size
-    if input.resize == "fit":
-        ratio = min(input.size[0] / height, input.size[1] / width)
-        return max(1, round(height * ratio)), max(1, round(width * ratio))
-    ratio = min(min(input.size) / min(height, width), max(input.size) / max(height, width))
-    return max(1, int(height * ratio)), max(1, int(width * ratio))
+    """The (height, width) that a picture of `size` is scaled to, at least 1 x 1."""
+    return scaled_size(size, input.size, input.resize)
 
 
 def canvas_size(size: tuple[int, int], input: InputConfig) -> tuple[int, int]:

@@ -18,9 +18,10 @@ from visiontasks.classes import ClassMap, difference
 from visiontasks.config_files import parse_config, section_model
 from visiontasks.engine.device import Device
 from visiontasks.engine.infer import Setting
-from visiontasks.errors import UsageError, WeightsError
+from visiontasks.errors import UsageError, WeightsError, unknown_name
 from visiontasks.io.downloads import Download, download, load_torchvision_state
 from visiontasks.io.weights import ModelRecord, check_tensors, load_weights, resolve_weights, save_weights
+from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Batch, Image, Sample, Source, Task, Transform
 
 
@@ -144,21 +145,21 @@ def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mappin
 
 
 def read_model(
-    name: str, task: Task[Any, Any], accept: Callable[[ModelRecord], None] | None = None
+    name: str, task: str = "detection", accept: Callable[[ModelRecord], None] | None = None
 ) -> tuple[dict[str, Tensor], ModelRecord]:
     """The content of a model by name: a bundled name, a file, a run's folder, `torchvision:NAME`.
 
     Args:
         name: see `resolve_weights`.
-        task: the task of a downloaded network; that of a file is in its record.
+        task: the noun of the task that `coco` is wanted for.
         accept: called with the record before anything is downloaded; may raise.
 
     Raises:
         UsageError: no such model. WeightsError: the file is damaged. DataError: a download failed.
     """
-    found = resolve_weights(name)
+    found = resolve_weights(name, task)
     if isinstance(found, Download):
-        record, convert = task.adopt(found)
+        record, convert = adopt(found)
         if accept is not None:
             accept(record)
         return convert(load_torchvision_state(download(found.url, sha_prefix=found.sha_prefix))), record
@@ -166,6 +167,17 @@ def read_model(
     if accept is not None:
         accept(record)
     return tensors, record
+
+
+def adopt(found: Download) -> tuple[ModelRecord, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]:
+    """A published network as a model of the task that knows it: its record, what makes our tensors of its.
+
+    Raises: UsageError for one that no task knows.
+    """
+    known = {name: each for task in TASKS for name, each in load_task(task).official.items()}
+    if found.model not in known:
+        raise UsageError(unknown_name("torchvision model", found.model, known))
+    return known[found.model](found)
 
 
 def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: ClassMap, input: Any) -> str:
@@ -186,7 +198,7 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
         UsageError, WeightsError: as `read_model`; WeightsError also when a part of the backbone would stay as
             it is, because the weights have no tensor of that name and shape.
     """
-    tensors, record = read_model(name, task)
+    tensors, record = read_model(name, task.name)
     anew = _why_anew(record, task, classes)
     offered = {key: tensor for key, tensor in tensors.items() if not anew or key.startswith("backbone.")}
     fitted = getattr(network, "fitted", ())

@@ -15,6 +15,7 @@ DOWNLOAD_MB: Final = {
     "fasterrcnn_resnet50_fpn": 159.7,
     "fasterrcnn_resnet50_fpn_v2": 167.1,
     "googlenet": 49.7,
+    "lraspp_mobilenet_v3_large": 12.5,
     "mobilenet_v3_large": 21.1,
     "mobilenet_v3_small": 9.8,
     "regnet_x_400mf": 21.3,

@@ -230,15 +230,22 @@ def bundled_weights() -> dict[str, Path]:
     return {path.stem: path for path in sorted(BUNDLED.glob(f"*{SUFFIX}"))}
 
 
-SHORT_NAMES: Final = {"coco": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"}
+SHORT_NAMES: Final = {  # short name -> task -> what it stands for: a small network of torchvision's
+    "coco": {
+        "detection": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+        "segmentation": "torchvision:lraspp_mobilenet_v3_large",
+        "classification": "torchvision:mobilenet_v3_large",
+    }
+}
 
 
-def resolve_weights(name: str) -> Path | Download:
+def resolve_weights(name: str, task: str = "detection") -> Path | Download:
     """What a user's `-w NAME` means.
 
     Args:
         name: a bundled name; a weights file; a run's folder (its best weights, else its last);
-            `torchvision:NAME`; `coco`, the small detector of 80 classes among these.
+            `torchvision:NAME`; `coco`, the small one of a task among these.
+        task: the noun of that task.
 
     Returns:
         A file for `load_weights`, or what to `download`; nothing is fetched here.
@@ -246,7 +253,7 @@ def resolve_weights(name: str) -> Path | Download:
     Raises: UsageError when there is no such thing.
     """
     if name.startswith("torchvision:") or name in SHORT_NAMES:
-        return torchvision_weights(SHORT_NAMES.get(name, name))
+        return torchvision_weights(SHORT_NAMES[name][task] if name in SHORT_NAMES else name)
     bundled = bundled_weights()
     if name in bundled:
         return bundled[name]

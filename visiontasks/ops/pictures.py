@@ -25,6 +25,25 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(resized, dtype=np.uint8)
 
 
+def scaled_size(size: tuple[int, int], wanted: tuple[int, int], rule: str) -> tuple[int, int]:
+    """The (height, width) that a picture is scaled to, at least 1 x 1.
+
+    Args:
+        size: (height, width) of the picture.
+        wanted: the config's `input.size`. rule: its `input.resize`, one of "stretch", "fit", "shorter".
+
+    Source of the rule `shorter`: torchvision, GeneralizedRCNNTransform, which rounds down.
+    """
+    if rule == "stretch":
+        return wanted
+    height, width = size
+    if rule == "fit":
+        ratio = min(wanted[0] / height, wanted[1] / width)
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
+    ratio = min(min(wanted) / min(size), max(wanted) / max(size))
+    return max(1, int(height * ratio)), max(1, int(width * ratio))
+
+
 def resize_map(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Scale an (H, W) map to (height, width), each axis by itself: averages to shrink, linear to enlarge.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from visiontasks.backbones.official import adopt_classifier
 from visiontasks.classes import ClassMap
 from visiontasks.segmentation.class_offsets import adjust
 from visiontasks.segmentation.config import AugmentConfig, InputConfig, SegmentationConfig
@@ -15,6 +14,7 @@ from visiontasks.segmentation.draw import draw, draw_example, plots
 from visiontasks.segmentation.metrics import SegmentationEvaluator, compare
 from visiontasks.segmentation.mistakes import SegmentationMistakes, cut
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
+from visiontasks.segmentation.official import SEGMENTERS, adopt
 from visiontasks.segmentation.outputs import OUTPUTS, describe, record
 from visiontasks.segmentation.types import Mask, SegmentationMap
 from visiontasks.types import Batch, Example, Stitcher, Targets, Task, Transform
@@ -78,7 +78,7 @@ TASK: Task[Mask, SegmentationMap] = Task(
     as_truth=SegmentationMap.as_truth,
     outputs=OUTPUTS,
     compare=compare,
-    adopt=adopt_classifier,
+    official=dict.fromkeys(SEGMENTERS, adopt),
     stitcher=_stitcher,
     data=DATA_TOOLS,
     targets=_targets,

@@ -162,10 +162,11 @@ class InputConfig(InputSection):
     size: tuple[Side, Side] = Field(
         (360, 480), description="height and width, pixels, of the resized picture, or of training crops"
     )
-    resize: Literal["none", "fit", "stretch"] = Field(
+    resize: Literal["none", "fit", "shorter", "stretch"] = Field(
         "none",
         description="none (pictures keep their size, padded to the batch), fit (as large as fits into size, "
-        "ratio kept) or stretch (to size)",
+        "ratio kept), stretch (to size), or torchvision's shorter: the shorter side becomes the smaller "
+        "number, unless the longer side would exceed the larger",
     )
 
 

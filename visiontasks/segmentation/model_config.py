@@ -108,7 +108,17 @@ class UPerNetConfig(BackboneSection):
     offsets: Offsets = True
 
 
-ModelConfig = NaiveConfig | FCNConfig | SegNetConfig | UNetConfig | UPerNetConfig
+class LRASPPConfig(BackboneSection):
+    """The last level, weighted channel by channel, beside one of stride 8: the quick one."""
+
+    name: Literal["lraspp"] = "lraspp"
+    backbone: str = Field("mobilenet_v3_large", min_length=1, description="name of the shared CNN")
+    width: Positive = Field(128, description="channels that the last level is brought to")
+    mirror: Mirror = False
+    offsets: Offsets = True
+
+
+ModelConfig = NaiveConfig | FCNConfig | SegNetConfig | UNetConfig | UPerNetConfig | LRASPPConfig
 
 
 def _check_pools(backbone: str, what: str) -> None:

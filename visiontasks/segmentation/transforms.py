@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from visiontasks.classes import ClassMap
-from visiontasks.ops.pictures import resize, stack, to_tensor
+from visiontasks.ops.pictures import resize, scaled_size, stack, to_tensor
 from visiontasks.segmentation.config import AugmentConfig, InputConfig
 from visiontasks.segmentation.types import IGNORE, Mask
 from visiontasks.types import Batch, Example, Fetch, Image, ImageInfo, Sample, Transform
@@ -127,12 +127,8 @@ def build_compose(input: InputConfig, augment: AugmentConfig) -> A.Compose:
 
 def network_size(height: int, width: int, input: InputConfig) -> tuple[int, int]:
     """(height, width) in network pixels of a whole picture of that size."""
-    if input.resize == "none":
-        return height, width
-    if input.resize == "stretch":
-        return input.size
-    ratio = min(input.size[0] / height, input.size[1] / width)
-    return max(1, round(height * ratio)), max(1, round(width * ratio))
+    size = height, width
+    return size if input.resize == "none" else scaled_size(size, input.size, input.resize)
 
 
 def zoomed_part(

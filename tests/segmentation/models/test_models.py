@@ -13,6 +13,7 @@ from visiontasks.errors import ConfigError
 from visiontasks.segmentation.model_config import (
     FCNConfig,
     LossConfig,
+    LRASPPConfig,
     NaiveConfig,
     SegNetConfig,
     UNetConfig,
@@ -33,6 +34,8 @@ SECTIONS = {
     "unet, transpose": UNetConfig(backbone="small", up="transpose", widths=(16, 8)),
     "unet, unpool": UNetConfig(backbone="vgg11_bn", up="unpool", widths=(16, 8)),
     "upernet": UPerNetConfig(backbone="small", width=16),
+    "lraspp": LRASPPConfig(backbone="small", width=16),
+    "lraspp, dilated": LRASPPConfig(backbone="mobilenet_v3_small", options={"dilated": True}, width=16),
 }
 FAMILIES = {family: name for name, family in reversed(BACKBONES.items())}  # the first one of each
 DECODERS = {
@@ -40,6 +43,7 @@ DECODERS = {
     "unet": lambda name: UNetConfig(backbone=name, widths=(16, 8)),
     "unet, transpose": lambda name: UNetConfig(backbone=name, widths=(16,), up="transpose"),
     "upernet": lambda name: UPerNetConfig(backbone=name, width=16),
+    "lraspp": lambda name: LRASPPConfig(backbone=name, width=16),
 }
 every = pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
 

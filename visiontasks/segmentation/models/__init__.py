@@ -13,6 +13,7 @@ from visiontasks.classes import ClassMap
 from visiontasks.segmentation.class_weights import CountsPixels, class_weights
 from visiontasks.segmentation.model_config import LossConfig, ModelConfig
 from visiontasks.segmentation.models.fcn import build_fcn
+from visiontasks.segmentation.models.lraspp import build_lraspp
 from visiontasks.segmentation.models.naive import build_naive
 from visiontasks.segmentation.models.segmenter import Segmenter
 from visiontasks.segmentation.models.segnet import build_segnet
@@ -27,6 +28,7 @@ BUILDERS: Final[dict[str, Builder]] = {
     "segnet": build_segnet,
     "unet": build_unet,
     "upernet": build_upernet,
+    "lraspp": build_lraspp,
 }
 
 

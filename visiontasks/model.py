@@ -13,7 +13,7 @@ import PIL.ImageOps
 
 from visiontasks.classes import ClassMap
 from visiontasks.config_files import parse_config, read_config, section_model
-from visiontasks.errors import ImageError, UsageError
+from visiontasks.errors import ImageError, UsageError, WeightsError
 from visiontasks.io.files import list_inputs, read_yaml
 from visiontasks.io.images import MAX_PIXELS, read_image
 from visiontasks.ledger import Ledger
@@ -206,6 +206,12 @@ def load(
     wanted = None if task is None else load_task(task)
 
     def accept(record: ModelRecord) -> None:
+        regions = record.input.get("proposals")
+        if isinstance(regions, Mapping) and regions.get("file") is not None and not Path(name).is_dir():
+            raise WeightsError(
+                f"{name}: expected a model that is whole in itself, found that its record names a file of "
+                "regions; load the run's folder, or train with input.proposals.file: null"
+            )
         if wanted is None or record.task == wanted.name:
             return
         if wanted.convert is None or record.task != "classification":

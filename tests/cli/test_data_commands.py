@@ -166,6 +166,16 @@ def test_stats_leaves_out_most_of_very_many_classes(call, tmp_path):
     assert "class20" not in said.partition("pictures a class")[0]
 
 
+def test_stats_shows_names_as_they_are(call, tmp_path):
+    for name in ("[red]dog", "a \x1b[31m"):
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "data" / "train" / name / "a.png")
+    code, said, _ = call("data", "stats", tmp_path / "data")
+    assert code == 0
+    assert "[red]dog" in said
+    assert r"a \x1b[31m" in said
+
+
 @pytest.mark.parametrize(
     ("task", "to"), [("classification", "csv"), ("detection", "yolo"), ("segmentation", "coco")]
 )

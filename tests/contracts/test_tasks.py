@@ -16,6 +16,7 @@ from visiontasks.config_files import describe_keys, section_model
 from visiontasks.engine.device import choose_device
 from visiontasks.engine.model_files import OpenModel, setting_of
 from visiontasks.errors import UsageError
+from visiontasks.explain.features import receptive_field
 from visiontasks.explain.maximise import Priors
 from visiontasks.explain.picture import Method
 from visiontasks.io.images import read_image
@@ -278,6 +279,16 @@ def test_the_verb_works_on_a_folder_and_evaluate_on_the_run(drawn, run, tmp_path
     assert result.exit_code == 0, result.output
     numbers = json.loads(result.stdout)
     assert task.headline in numbers and (tmp_path / "measured" / "metrics.json").exists()
+
+
+def test_its_layers_are_listed_and_what_each_sees(run):
+    result = CliRunner().invoke(visiontasks, ["inspect", str(run), "--json"])
+    assert result.exit_code == 0, result.output
+    network = api.load(run, device="cpu").opened.network
+    table = json.loads(result.stdout)
+    assert table["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    row = receptive_field(network, "backbone", (64, 64))
+    assert row.receptive_field is None or min(row.receptive_field) > 1
 
 
 def test_a_model_of_another_task_is_refused_by_name(drawn, run):

@@ -12,8 +12,10 @@ from torch import nn
 from visiontasks import api
 from visiontasks.classification.datasets import labelled_images
 from visiontasks.classification.models.classifier import Classifier
+from visiontasks.engine.checkpoint import RunFolder, read_metrics
+from visiontasks.engine.faults import lost_worker
 from visiontasks.engine.fit import _use_batch_statistics
-from visiontasks.errors import DataError, RunError, UsageError
+from visiontasks.errors import DataError, RunError, UsageError, WeightsError
 
 
 def test_row_47_a_loss_that_is_not_finite_stops_with_the_pictures_and_keeps_the_weights(
@@ -93,6 +95,28 @@ def test_too_many_unreadable_pictures_stop_the_run(write_config, tmp_path, broke
     data, _ = broken_data
     with pytest.raises(DataError, match=r"expected at most 1.0% of \d+ pictures to be unusable, found 1"):
         api.train(write_config(data={"root": str(data)}), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no state"], ids=repr)
+def test_row_42_a_damaged_state_is_one_line(content, write_config, tmp_path):
+    run = api.train(write_config(), {"train.epochs": 1}, out=tmp_path / "run")
+    (run / "state" / "last.pt").write_bytes(content)
+    with pytest.raises(
+        WeightsError, match=r"last\.pt: expected a run's state, found a damaged file \(.+\); start"
+    ):
+        api.train(out=run, resume=True)
+
+
+def test_rows_that_are_none_are_left_out(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_bytes(b'{"epoch": 1}\n[1]\n{"epoch": 2}\n')
+    assert read_metrics(folder) == [{"epoch": 1}]
+    folder.metrics.write_bytes(b'{"epoch": 1}\n{"epoch": "\xff"}\n')
+    assert read_metrics(folder) == [{"epoch": 1}]
+
+
+def test_row_48_a_lost_worker_without_words_is_named_by_its_kind():
+    assert "a process that prepares pictures ended: EOFError" in str(lost_worker(EOFError()))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

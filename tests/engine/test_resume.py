@@ -1,6 +1,7 @@
 """A run that was interrupted and resumed equals one that was not, to the bit (traps 44 to 46)."""
 
 import json
+import shutil
 import signal
 from contextlib import contextmanager
 from dataclasses import replace
@@ -128,16 +129,15 @@ def test_resume_refuses_another_config_and_names_the_key(write_config, tmp_path)
     assert len(caught.value.faults) == 2
 
 
-def test_row_46_resume_refuses_changed_data(write_config, tmp_path, shapes):
-    import shutil
-
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_row_46_resume_refuses_changed_data(split, write_config, tmp_path, shapes):
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
     config = write_config(data={"root": str(data)})
     run = api.train(config, {"train.epochs": 1}, out=tmp_path / "run")
-    picture = next((data / "train" / "circle").iterdir())
-    picture.rename(data / "train" / "square" / f"moved{picture.suffix}")  # one label edited
-    with pytest.raises(DataError, match="--allow-data-change"):
+    picture = next((data / split / "circle").iterdir())
+    picture.rename(data / split / "square" / f"moved{picture.suffix}")  # one label edited
+    with pytest.raises(DataError, match=f"labels or classes in {split}; .*--allow-data-change"):
         api.train(config, {"train.epochs": 2}, out=run, resume=True)
     api.train(config, {"train.epochs": 2}, out=run, resume=True, allow_data_change=True)
     assert [row["epoch"] for row in rows_of(run)] == [1, 2]

@@ -27,6 +27,28 @@ def test_a_giant_is_refused_in_one_line(case, tmp_path):
         vt.load(file)
 
 
+RECORDS = {  # what else a record may hold -> the line
+    "an unknown option": ({"options": {"speed": 1.0}}, "expected an option of classification .*'speed'"),
+    "no temperature": ({"options": {"temperature": 0.0}}, "expected temperature above 0, found 0.0"),
+    "a negative one": ({"options": {"temperature": -1.0}}, "expected temperature above 0, found -1.0"),
+    "an unknown task": ({"task": "counting"}, "expected a model of .*, found one of 'counting'"),
+    "a file to read": (
+        {"input": {"proposals": {"file": "canary.json"}}},
+        "expected a model that is whole in itself, found that its record names a file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_a_record_is_refused_with_the_files_name(case, tmp_path):
+    changes, line = RECORDS[case]
+    file = tmp_path / "odd.safetensors"
+    record = ModelRecord(task="classification", model={}, input={}, classes=("a", "b"))
+    save_weights(file, {"a": torch.zeros(1)}, record.model_copy(update=changes))
+    with pytest.raises(WeightsError, match=rf"odd\.safetensors: {line}"):
+        vt.load(file)
+
+
 def test_so_is_a_network_of_millions_of_layers(tmp_path):
     file = tmp_path / "deep.safetensors"
     model = {"name": "naive", "depth": 10**9}

@@ -101,9 +101,16 @@ def test_row_29_masks_are_turned_as_pictures_are(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("read", [read_mask, read_colour_mask])
-@pytest.mark.parametrize(("kind", "shown"), [("JPEG", "JPEG"), ("WEBP", "WebP")])
-def test_row_26_lossy_masks_are_refused_by_content(tmp_path, read, kind, shown):
-    path = save(tmp_path, "a.png", np.full((16, 16), 3, dtype=np.uint8), format=kind, quality=95)
+@pytest.mark.parametrize(
+    ("kind", "shown", "options"),
+    [
+        ("JPEG", "JPEG", {"quality": 95}),
+        ("WEBP", "WebP", {"quality": 95}),
+        ("TIFF", "TIFF of JPEG data", {"compression": "jpeg"}),
+    ],
+)
+def test_row_26_lossy_masks_are_refused_by_content(tmp_path, read, kind, shown, options):
+    path = save(tmp_path, "a.png", np.full((16, 16), 3, dtype=np.uint8), format=kind, **options)
     with pytest.raises(DataError) as caught:
         read(path)
     assert str(caught.value) == (

@@ -11,6 +11,7 @@ import click
 
 from visiontasks.cli.data_input import data_options, open_named, split_option, tell_faults
 from visiontasks.cli.options import json_option
+from visiontasks.errors import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,6 +92,13 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
+def _add(table: Table, cells: Sequence[str]) -> None:
+    """A row whose cells are shown as they are: names of classes may look like rich's markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(one_line(cell)) for cell in cells))
+
+
 def _overview(measured: Mapping[str, SplitStatistics], counted: str) -> Table:
     from visiontasks.data.stats import aspect_ratios
 
@@ -102,7 +110,7 @@ def _overview(measured: Mapping[str, SplitStatistics], counted: str) -> Table:
         height, width = (_range(one.sizes[:, side]) for side in (0, 1))
         unreadable = f" ({one.unreadable:,} unreadable)" if one.unreadable else ""
         pictures = f"{one.total:,}{unreadable}"
-        table.add_row(split, pictures, *numbers, width, height, _range(aspect_ratios(one.sizes), ".2f"))
+        _add(table, [split, pictures, *numbers, width, height, _range(aspect_ratios(one.sizes), ".2f")])
     return table
 
 
@@ -147,7 +155,7 @@ def _classes(measured: Mapping[str, SplitStatistics], counted: str) -> Table:
     left_out = len(cells) - 2 * half
     shown = cells if len(cells) <= CLASSES else [*cells[:half], [f"... {left_out} more"], *cells[-half:]]
     for texts in shown:
-        table.add_row(*texts)
+        _add(table, texts)
     return table
 
 
@@ -155,9 +163,9 @@ def _task_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(title, list(rows[0]))
     for row in rows[:ROWS]:
         first, *others = map(_cell, row.values())
-        table.add_row(first or "all", *others)
+        _add(table, [first or "all", *others])
     if len(rows) > ROWS:
-        table.add_row(f"... {len(rows) - ROWS} more")
+        _add(table, [f"... {len(rows) - ROWS} more"])
     return table
 
 

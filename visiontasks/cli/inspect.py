@@ -48,7 +48,9 @@ def command(network: str, size: str | None, all_layers: bool, as_json: bool) -> 
         opened = api.load(network, device="cpu", precision="fp32").opened
         height, width = wanted or opened.input.size
         info = ImageInfo(0, height, width, height, width)
-        table = layer_table(opened.network, (height, width), lambda images: Batch(images, [info]))
+        table = layer_table(
+            opened.network, (height, width), lambda images: Batch(images, [info]), device="cpu"
+        )
     if as_json:
         click.echo(json.dumps(table.to_json()))
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from visiontasks.errors import DataError, UsageError, WeightsError
 from visiontasks.io.files import remove_stale_temporaries, write_atomic
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,36 +87,44 @@ def load_state(folder: RunFolder) -> dict[str, Any] | None:
             )
         return None
     try:
-        state = torch.load(folder.state, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        state: Any = torch.load(folder.state, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler meets damaged bytes: it raises nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(
             f"{folder.state}: expected a run's state, found a damaged file ({reason}); "
             "start anew with --overwrite, or from weights/last.safetensors with model.weights"
         ) from error
-    if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
+    found = state.get("version") if isinstance(state, dict) else type(state).__name__
+    if found != STATE_VERSION:
         raise WeightsError(
-            f"{folder.state}: expected state version {STATE_VERSION}; start the run anew with --overwrite"
+            f"{folder.state}: expected state version {STATE_VERSION}, found {found}; start the run anew with "
+            "--overwrite"
         )
-    return state
+    return dict(state)
 
 
-def check_same_data(state: Mapping[str, Any], fingerprint: str, *, allow: bool) -> None:
-    """Refuse to go on with other data. Raises: DataError unless `allow`."""
-    if state["fingerprint"] != fingerprint and not allow:
+def check_same_data(state: Mapping[str, Any], fingerprints: Mapping[str, str], *, allow: bool) -> None:
+    """Refuse to go on with other data: {split: fingerprint}. Raises: DataError unless `allow`."""
+    began = state["fingerprints"]
+    changed = [split for split in {**began, **fingerprints} if began.get(split) != fingerprints.get(split)]
+    if changed and not allow:
         raise DataError(
-            "expected the data that the run started with; pictures, labels or classes changed since: "
-            "restore them, start anew with --overwrite, or accept with --allow-data-change"
+            "expected the data that the run started with, found other pictures, labels or classes in "
+            f"{' and '.join(changed)}; restore them, start anew with --overwrite, or accept with "
+            "--allow-data-change"
         )
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, one an epoch; a line cut off by a crash is left out."""
-    rows = []
+    """The rows of metrics.jsonl, one an epoch; a line cut off by a crash is left out, and what follows it."""
+    rows: list[dict[str, Any]] = []
     if folder.metrics.exists():
-        for line in folder.metrics.read_text(encoding="utf-8").splitlines():
+        for line in folder.metrics.read_bytes().splitlines():
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+                row = json.loads(line)
+            except ValueError:  # no JSON, or no UTF-8
                 break
+            if not isinstance(row, dict) or "epoch" not in row:
+                break
+            rows.append(row)
     return rows

@@ -41,7 +41,7 @@ def run_faults(remedy: str) -> Iterator[None]:
 
 def lost_worker(error: Exception) -> RunError:
     """The error for a process that died while it prepared pictures."""
-    cause = str(error).splitlines()[0]
+    cause = (str(error) or type(error).__name__).splitlines()[0]
     return RunError(
         f"a process that prepares pictures ended: {cause}; if memory ran out, lower train.workers"
     )

@@ -166,7 +166,7 @@ def _check_weights(run: Run) -> None:
         if not bool(torch.isfinite(tensor).all()):
             raise RunError(
                 f"the weights diverged in epoch {run.position.epoch + 1} ({name} is not finite); "
-                f"the last good ones are in {run.plan.folder.path / 'weights'}; "
+                f"{_last_good(run.plan)}; "
                 "lower train.optimizer.lr, or set train.clip_norm"
             )
 
@@ -245,9 +245,15 @@ def _check_finite(total: float, plan: Plan, position: Position, part: Batch) -> 
         raise RunError(
             f"the loss became {total} in epoch {position.epoch + 1}, step {position.step + 1} "
             f"(pictures: {ids}{', ...' if len(part.infos) > 8 else ''}); "
-            f"the last good weights are in {plan.folder.path / 'weights'}; "
+            f"{_last_good(plan)}; "
             f"lower train.optimizer.lr, set train.clip_norm, or use train.precision fp32"
         )
+
+
+def _last_good(plan: Plan) -> str:
+    """Where the weights are that were written before, if any were."""
+    file = plan.folder.weights("last")
+    return f"the last good weights are in {file}" if file.exists() else "no weights were written before"
 
 
 def _less_memory(batch: Batch, config: TrainConfig) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from visiontasks.io.downloads import Download, download, load_torchvision_state
 from visiontasks.io.weights import ModelRecord, check_tensors, load_weights, resolve_weights, save_weights
 from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Batch, Image, Sample, Source, Task, Transform
+
+POSITIVE: Final = ("temperature", "max_detections")  # options that cannot be 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,10 @@ def open_model(
     Raises:
         WeightsError: tensors are missing or have another shape, or no network has the record's sizes.
         ConfigError: the record's sections are not valid.
-        UsageError: an option does not exist.
+        UsageError: an option does not exist, or has no such value.
     """
+    if fault := option_fault(task, record.options):
+        raise WeightsError(f"{name}: {fault}; the file is damaged, or of another version")
     classes = ClassMap(tuple(record.classes), tuple(record.file_ids))
     section = parse_config(section_model(task.config, "model"), record.model, file=name)
     receipt = check_tensors(_shapes(task, section, classes, name), tensors)
@@ -134,13 +139,20 @@ def _shapes(task: Task[Any, Any], section: Any, classes: ClassMap, name: str) ->
     return shapes
 
 
-def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mapping[str, float]) -> Setting:
-    """Raises: UsageError for an option that the task does not have."""
-    for name in options:
+def option_fault(task: Task[Any, Any], options: Mapping[str, float]) -> str | None:
+    """What is wrong with an operating point, None where nothing is."""
+    for name, value in options.items():
         if name not in task.decode_options:
-            raise UsageError(
-                f"expected an option of {task.name} ({', '.join(task.decode_options)}), found '{name}'"
-            )
+            return f"expected an option of {task.name} ({', '.join(task.decode_options)}), found '{name}'"
+        if not 0 <= value < math.inf or (value == 0 and name in POSITIVE):
+            return f"expected {name} {'above 0' if name in POSITIVE else 'of 0 or more'}, found {value}"
+    return None
+
+
+def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mapping[str, float]) -> Setting:
+    """Raises: UsageError for an option that the task does not have, or that has no such value."""
+    if fault := option_fault(task, options):
+        raise UsageError(fault)
     return Setting(device, input.mean, input.std, {**task.decode_options, **options})
 
 
@@ -164,6 +176,11 @@ def read_model(
             accept(record)
         return convert(load_torchvision_state(download(found.url, sha_prefix=found.sha_prefix))), record
     tensors, record = load_weights(found)
+    if record.task not in TASKS:
+        raise WeightsError(
+            f"{name}: expected a model of {', '.join(TASKS)}, found one of '{record.task}'; "
+            "update visiontasks"
+        )
     if accept is not None:
         accept(record)
     return tensors, record

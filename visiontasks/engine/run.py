@@ -50,6 +50,12 @@ class Plan:
     stop: Stop
     report: Report
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """{split: fingerprint} of the data."""
+        sources = {"train": self.train, "val": self.val}
+        return {split: source.fingerprint for split, source in sources.items() if source is not None}
+
 
 @dataclass(slots=True)
 class Position:
@@ -87,7 +93,7 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         position = self.position
         return {
-            "fingerprint": self.plan.train.fingerprint,
+            "fingerprints": self.plan.fingerprints,
             "classes": list(self.plan.train.classes.names),
             "file_ids": list(self.plan.train.classes.file_ids),
             "memory": self.memory,

@@ -91,7 +91,7 @@ def train(
         with run_faults("lower input.size, or what makes the network large"):
             plan, network = _prepare(task, config, folder, device, group, stop, report, strict, state)
         if state is not None:
-            check_same_data(state, plan.train.fingerprint, allow=allow_data_change)
+            check_same_data(state, plan.fingerprints, allow=allow_data_change)
         group.wait()
         if group.leads and not resume:
             folder.create()

@@ -104,7 +104,8 @@ def receptive_field(network: nn.Module, layer: str, size: tuple[int, int]) -> La
     path = next(path for path, module in network.named_modules() if module is wanted)
     info = ImageInfo("picture", *size, *size)
     first: dict[str, LayerRow] = {}
-    for row in layer_table(network, size, lambda images: Batch(images, [info])):
+    device = str(next(network.parameters()).device)
+    for row in layer_table(network, size, lambda images: Batch(images, [info]), device=device):
         first.setdefault(row.name, row)  # a network may see a picture, then its mirror image
     rows: Sequence[LayerRow] = [
         row for name, row in first.items() if name == path or name.startswith(f"{path}.")

@@ -385,9 +385,11 @@ def _read_exact(path: Path, max_pixels: int) -> tuple[_Opened, pillow.Image]:
     data = read_bytes(path, max_bytes=MAX_FILE_BYTES, what="a mask", error=ImageError)
     with _decoding(data, str(path)):
         opened = _open(io.BytesIO(data), data[:_START], str(path), None)
-        if opened.format not in _EXACT_FORMATS:
+        lossy = "jpeg" in str(opened.image.info.get("compression", ""))  # a TIFF may hold a JPEG
+        if opened.format not in _EXACT_FORMATS or lossy:
+            found = f"{opened.format} of JPEG data" if lossy else opened.format
             raise DataError(
                 f"{path}: expected a mask in a lossless format ({', '.join(_EXACT_FORMATS)}), found a "
-                f"{opened.format}; save it as PNG from its source"
+                f"{found}; save it as PNG from its source"
             )
         return opened, _decode(opened, str(path), max_pixels)

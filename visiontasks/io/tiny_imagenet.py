@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from visiontasks.classes import ClassMap, class_name
 from visiontasks.errors import DataError
 from visiontasks.io.documents import decode_text
-from visiontasks.io.files import is_picture, read_bytes
+from visiontasks.io.files import is_picture, read_bytes, safe_path
 from visiontasks.ledger import Ledger
 
 ANNOTATIONS: Final = "val_annotations.txt"
@@ -66,8 +66,9 @@ def _words(file: Path, wnids: Sequence[str], ledger: Ledger) -> dict[str, str]:
 
 def read_lines(file: Path) -> list[str]:
     """The lines of a list, without spaces around them. Raises: DataError."""
+    held = safe_path(file.parent, file.name)
     text = decode_text(
-        read_bytes(file, max_bytes=MAX_BYTES, what="a list in Tiny ImageNet's layout"), str(file)
+        read_bytes(held, max_bytes=MAX_BYTES, what="a list in Tiny ImageNet's layout"), str(file)
     )
     return [line.strip() for line in text.split("\n")]
 

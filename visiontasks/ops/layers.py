@@ -86,21 +86,25 @@ class LayerTable:
         return asdict(self) | {"rows": rows}
 
 
-def layer_table(network: nn.Module, size: Pair, wrap: Callable[[Tensor], Any] | None = None) -> LayerTable:
-    """Follow a picture through a network, layer by layer, without computing.
+def layer_table(
+    network: nn.Module, size: Pair, wrap: Callable[[Tensor], Any] | None = None, *, device: str = "meta"
+) -> LayerTable:
+    """Follow a picture through a network, layer by layer, as a rule without computing.
 
     Args:
         network: takes (1, 3, H, W) float32; on any device, in any mode, left as it was. The products inside
             a `nn.MultiheadAttention` are not counted.
         size: (height, width) of the picture, in pixels.
         wrap: makes the network's argument of the picture's tensor, where it takes something else.
+        device: the network's own, to compute with a black picture: the way through a detector depends on
+            values.
 
     Raises:
         DataError: the picture is too small for the network.
     """
-    images = torch.empty(1, 3, *size, device="meta")
+    images = torch.zeros(1, 3, *size, device=device)
     weights = {
-        name: torch.empty_like(tensor, device="meta")
+        name: torch.empty_like(tensor, device=device) if device == "meta" else tensor
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]
     }
     modes = {module: module.training for module in network.modules()}
@@ -109,7 +113,7 @@ def layer_table(network: nn.Module, size: Pair, wrap: Callable[[Tensor], Any] | 
     try:
         for module in modes:
             module.training = False  # batch norm at a single position has no statistics to learn
-        with torch.no_grad(), torch.device("meta"), trace:
+        with torch.no_grad(), torch.device(device), trace:
             functional_call(network, weights, (images if wrap is None else wrap(images),))
     finally:
         for hook in hooks:

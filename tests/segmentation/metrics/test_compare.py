@@ -56,6 +56,16 @@ def test_ignored_values_count_nowhere_and_predicting_them_is_wrong(tmp_path):
     assert evaluator.tables()["confusion"]["counts"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
+def test_row_1_masks_of_0_and_255_are_refused_unless_255_is_said_to_be_ignored(tmp_path):
+    truth = write(tmp_path / "truth", a=[[0, 255, 255, 0]])
+    found = write(tmp_path / "found", a=[[0, 0, 0, 0]])
+    with pytest.raises(
+        DataError, match=r"a\.png: expected class indices, found only 0 and 255; give --ignore"
+    ):
+        compare(truth, found, options())
+    assert compare(truth, found, options(ignore=255)).compute()["aAcc"] == 1
+
+
 def test_absent_classes_are_told(tmp_path, truth, caplog):
     compare(truth, truth, options(classes=(*NAMES, "car", "bus")))
     assert "in neither truth nor predictions, and left out of every mean: car, bus" in caplog.text

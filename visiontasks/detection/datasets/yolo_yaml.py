@@ -26,13 +26,13 @@ def data_yaml(root: Path) -> Path | None:
     """
     for name in ("data.yaml", "data.yml"):
         if (root / name).is_file() and "format" not in _mapping(root / name):  # else it is one of ours
-            return root / name
+            return safe_path(root, name)
     others = sorted(path for path in root.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     named = [path for path in others if "names" in _mapping(path)]
     if len(named) > 1:
         found = ", ".join(path.name for path in named)
         raise DataError(f"{root}: expected one data.yaml, found {found}; rename the one that counts")
-    return named[0] if named else None
+    return safe_path(root, named[0].name) if named else None
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:
@@ -63,7 +63,9 @@ def _find_names(root: Path, otherwise: Sequence[str]) -> tuple[tuple[str, ...], 
         return _names_in(file, _mapping(file)), file
     for name in NAME_FILES:
         if (path := root / name).is_file():
-            data = read_bytes(path, max_bytes=MAX_BYTES[".yaml"], what="a list of class names")
+            data = read_bytes(
+                safe_path(root, name), max_bytes=MAX_BYTES[".yaml"], what="a list of class names"
+            )
             lines = decode_text(data, str(path)).splitlines()
             return tuple(class_name(line.strip()) for line in lines if line.strip()), path
     if otherwise:

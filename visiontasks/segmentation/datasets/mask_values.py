@@ -265,7 +265,8 @@ def _numbered(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 def _lines(file: Path) -> list[str]:
     """The names in a text file, one a line; empty lines at the end are none."""
-    text = decode_text(read_bytes(file, max_bytes=1 << 20, what="a list of class names"), str(file))
+    held = safe_path(file.parent, file.name)
+    text = decode_text(read_bytes(held, max_bytes=1 << 20, what="a list of class names"), str(file))
     names = [line.strip() for line in text.rstrip().split("\n")]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice or not all(names):

@@ -70,6 +70,12 @@ def compare(truth: Path, predictions: Path, options: Mapping[str, Any]) -> Segme
     evaluator = SegmentationEvaluator(classes)
     for key, path in truths.items():
         true = _read_indices(path, to_truth, len(classes))
+        if options.get("ignore") is None and (true == IGNORE).any() and not (true % IGNORE).any():
+            seen = "0 and 255" if (true == 0).any() else "255"
+            raise DataError(
+                f"{path}: expected class indices, found only {seen}; give --ignore 255 if 255 means no "
+                "class, else write the masks with 0, 1, 2, ..."
+            )
         if key in answers.skipped:
             evaluator.add(key, true, np.full_like(true, IGNORE))
             continue

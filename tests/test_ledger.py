@@ -61,6 +61,18 @@ def test_drain_and_extend_carry_entries_between_processes():
     assert [entry.file for entry in main.entries] == ["a.jpg", "b.jpg"]
 
 
+@pytest.mark.parametrize(("count", "allowed"), [(0, True), (1, True), (2, False)])
+def test_check_skips_looks_at_records_too(count, allowed):
+    ledger = Ledger()
+    ledger.lose(0, 3, "boxes")
+    ledger.lose(count, 100, "boxes")
+    if allowed:
+        ledger.check_skips(10, 0.01)
+        return
+    with pytest.raises(DataError, match=r"^expected at most 1\.0% of 100 boxes to be unusable, found 2; "):
+        ledger.check_skips(10, 0.01)
+
+
 @pytest.mark.parametrize(
     ("skipped", "total", "limit", "allowed"),
     [(0, 0, 0.0, True), (0, 10, 0.0, True), (1, 100, 0.01, True), (2, 100, 0.01, False), (1, 1, 0.5, False)],

@@ -42,6 +42,7 @@ class Ledger:
 
     `entries` keeps the order of arrival and holds each entry once, however many epochs meet it.
     With `collects`, faults are kept too, instead of being raised: the first `MOST_FAULTS` of `num_faults`.
+    `losses`: (records that were dropped as unusable, of how many, what they are), one a list that was read.
     """
 
     strict: bool = False
@@ -49,6 +50,7 @@ class Ledger:
     entries: dict[Entry, None] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     num_faults: int = 0
+    losses: list[tuple[int, int, str]] = field(default_factory=list)
 
     def add(self, action: Action, file: object, reason: str, record: object = "") -> None:
         """Record one deviation. Raises: DataError when strict."""
@@ -72,6 +74,11 @@ class Ledger:
         """Take over entries that another process collected."""
         self.entries.update(dict.fromkeys(entries))
 
+    def lose(self, count: int, total: int, what: str) -> None:
+        """Note how many records of a list are unusable, for `check_skips`; each is added by itself, too."""
+        if count:
+            self.losses.append((count, total, what))
+
     def drain(self) -> list[Entry]:
         """Hand out all entries and forget them (a loader's worker sends them to the main process)."""
         entries = list(self.entries)
@@ -92,15 +99,21 @@ class Ledger:
         ]
 
     def check_skips(self, total: int, max_skip: float) -> None:
-        """Stop when more than a fraction of the pictures could not be used.
+        """Stop when more than a fraction of the pictures, or of the records of a list, could not be used.
 
         Args:
             total: number of pictures in the data set.
             max_skip: largest tolerated fraction, in [0, 1].
 
         Raises:
-            DataError: more were skipped; names the first.
+            DataError: more were skipped, naming the first, or dropped.
         """
+        for count, records, what in self.losses:
+            if count > max_skip * records:
+                raise DataError(
+                    f"expected at most {max_skip:.1%} of {records} {what} to be unusable, found {count}; mend"
+                    " or remove them (see data check), or raise --max-skip (train.max_skip in a config)"
+                )
         skipped = [entry for entry in self.entries if entry.action == "skipped"]
         if len(skipped) > max_skip * total:
             raise DataError(

@@ -125,6 +125,7 @@ def _prepare(
 ) -> tuple[Plan, nn.Module]:
     began_with = None if state is None else ClassMap(tuple(state["classes"]), tuple(state["file_ids"]))
     train_source = task.open_source(config.data, "train", Ledger(strict), began_with)
+    train_source.ledger.check_skips(len(train_source), config.train.max_skip)
     val_source = None
     if has_split(config.data, "val"):
         val_source = task.open_source(config.data, "val", Ledger(strict), train_source.classes)

@@ -87,6 +87,15 @@ def test_a_very_long_list_of_faults_is_counted(monkeypatch):
     assert list(ledger.entries)[3].reason == "box without area; 7 more, not listed"
 
 
+def test_row_9_too_many_unusable_boxes_stop_a_run():
+    ledger = Ledger()
+    repair_boxes(found_of([(5, 5, 5, 9), *[(5, 5, 9, 9)] * 99]), ledger)
+    ledger.check_skips(100, 0.01)
+    repair_boxes(found_of([(5, 5, 5, 9), (-9, 5, -7, 9), *[(5, 5, 9, 9)] * 98]), ledger)
+    with pytest.raises(DataError, match=r"at most 1\.0% of 100 boxes to be unusable, found 2"):
+        ledger.check_skips(100, 0.01)
+
+
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_only_training_truth_changes(tmp_path, split):
     boxes = [*GOLDEN]

@@ -38,6 +38,7 @@ def repair_boxes(found: Found, ledger: Ledger) -> Annotations:
     _note(found, ledger, "dropped", "box without area", np.flatnonzero(empty))
     _note(found, ledger, "dropped", "box wholly outside its picture", np.flatnonzero(outside))
     _note(found, ledger, "repaired", "box partly outside its picture: clipped", np.flatnonzero(moved))
+    ledger.lose(int(np.count_nonzero(empty | outside)), len(boxes), "boxes")
     area = np.where(moved, np.minimum(annotations.area, box_area(clipped)), annotations.area)
     kept: Flags = np.logical_not(empty | outside)
     return take_boxes(replace(annotations, boxes=clipped, area=area), kept)

@@ -130,6 +130,7 @@ class _Objects(CocoLists):
         if empty:
             record = f"{len(empty)}, first annotations[{empty[0]}]"
             self.ledger.add("dropped", self.file, "annotations without a segmentation", record)
+            self.ledger.lose(len(empty), len(empty) + sum(map(len, objects)), "annotations")
         return [f"[{','.join(parts)}]" for parts in objects]
 
     def _usable(self, text: str, size: Size | None) -> str:

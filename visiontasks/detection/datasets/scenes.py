@@ -21,6 +21,7 @@ from visiontasks.detection.config import ScenesConfig
 from visiontasks.detection.datasets.labelled_boxes import LabelledBoxes
 from visiontasks.detection.datasets.layouts import Composer, Layout, Patch
 from visiontasks.detection.datasets.packing import pack
+from visiontasks.detection.datasets.patterns import drawn_ground
 from visiontasks.detection.types import Annotations, Boxes
 from visiontasks.errors import DataError
 from visiontasks.io.listing import PackedPaths, fingerprint
@@ -28,9 +29,10 @@ from visiontasks.ledger import Ledger
 from visiontasks.ops.boxes import box_area
 from visiontasks.types import Image, Sample
 
-DRAWN: Final = 2  # raised when the same seed gives other scenes
+DRAWN: Final = 3  # raised when the same seed gives other scenes
 ENLARGE: Final = (cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_LINEAR)
-ROUGH_GROUND: Final = 0.3  # chance that a ground is its part mirrored again and again, not enlarged
+ROUGH_GROUND: Final = 0.25  # chance that a ground is its part mirrored again and again, not enlarged
+DRAWN_GROUND: Final = 0.35  # chance that it is a pattern in the colours of its part
 
 
 @dataclass(slots=True)
@@ -135,7 +137,10 @@ def _resized(part: Image, patch: Patch, rng: np.random.Generator) -> Image:
     """A part of a picture as large as its place; enlarged, it may be sharpened."""
     width, height = patch.place[2] - patch.place[0], patch.place[3] - patch.place[1]
     factor = max(width / part.shape[1], height / part.shape[0])
-    if not patch.is_object and rng.random() < ROUGH_GROUND:
+    look = 1.0 if patch.is_object else rng.random()
+    if look < DRAWN_GROUND:
+        return drawn_ground(part, (height, width), rng)
+    if look < DRAWN_GROUND + ROUGH_GROUND:
         return _mirrored(part, (height, width), rng)
     way = cv2.INTER_AREA if factor <= 1 else ENLARGE[int(rng.integers(len(ENLARGE)))]
     resized = np.asarray(cv2.resize(part, (width, height), interpolation=way), dtype=np.uint8)

@@ -206,7 +206,7 @@ def test_models_lists_what_is_bundled(in_the_box):
     entry = found["bundled"][NAME]
     assert entry["headline"] == {"split": "test", "metric": "top1", "value": value}
     assert entry["licence"] == ABOUT.licence and entry["measured"]["val"]["pictures"] > 0
-    assert found["short"]["coco"] == "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+    assert found["short"]["detect"]["coco"] == "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
 
 
 def test_models_refuses_a_file_that_was_not_made_with_bundle(in_the_box):

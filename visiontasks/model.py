@@ -17,7 +17,7 @@ from visiontasks.errors import ImageError, UsageError, WeightsError
 from visiontasks.io.files import list_inputs, read_yaml
 from visiontasks.io.images import MAX_PIXELS, read_image
 from visiontasks.ledger import Ledger
-from visiontasks.tasks import load_task
+from visiontasks.tasks import TASKS, load_task, official_networks
 from visiontasks.types import Image, Task
 
 if TYPE_CHECKING:
@@ -206,6 +206,11 @@ def load(
     wanted = None if task is None else load_task(task)
 
     def accept(record: ModelRecord) -> None:
+        if record.task not in TASKS:
+            raise WeightsError(
+                f"{name}: expected a model of {', '.join(TASKS)}, found one of '{record.task}'; "
+                "update visiontasks"
+            )
         regions = record.input.get("proposals")
         if isinstance(regions, Mapping) and regions.get("file") is not None and not Path(name).is_dir():
             raise WeightsError(
@@ -220,7 +225,8 @@ def load(
                 f"expected a model to {wanted.verb}, found one to {verb} ({name}); use visiontasks {verb}"
             )
 
-    tensors, record = read_model(str(name), "detection" if wanted is None else wanted.name, accept)
+    meant = "detection" if wanted is None else wanted.name
+    tensors, record = read_model(str(name), official_networks(), task=meant, accept=accept)
     found = load_task(record.task)
     if wanted is not None and wanted.convert is not None and found.name != wanted.name:
         tensors, record = wanted.convert(record, tensors)

@@ -15,6 +15,11 @@ TASKS: Final = {  # folder -> verb
 }
 
 
+def official_networks() -> dict[str, Any]:
+    """Of all tasks: torchvision's name -> what makes one of our models of its network."""
+    return {name: adopt for task in TASKS for name, adopt in load_task(task).official.items()}
+
+
 def load_task(name: str) -> Task[Any, Any]:
     """Import a task by its noun or its verb; importing one leaves torch alone.
 

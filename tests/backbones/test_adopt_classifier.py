@@ -12,7 +12,7 @@ from visiontasks.config_files import parse_config, section_model
 from visiontasks.engine import model_files
 from visiontasks.errors import UsageError
 from visiontasks.io.weights import resolve_weights
-from visiontasks.tasks import TASKS, load_task
+from visiontasks.tasks import TASKS, load_task, official_networks
 
 
 @pytest.fixture
@@ -95,6 +95,7 @@ def test_a_network_that_is_none_of_ours_is_refused(name):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_has_its_own_small_one(task):
-    record, _ = model_files.adopt(resolve_weights("coco", task))
+    found = resolve_weights("coco", task)
+    record, _ = official_networks()[found.model](found)
     assert record.task == task
     assert len(record.classes) == {"classification": 1000, "detection": 80, "segmentation": 21}[task]

@@ -147,7 +147,7 @@ def receipt(monkeypatch, task, names, classes):
     """What is said when a network of `classes` begins with the weights of a classifier of `names`."""
     record = ModelRecord(task=task, model={}, input={}, classes=list(names))
     tensors = {"backbone.weight": torch.zeros(1, 1), "head.weight": torch.zeros(2, 1)}
-    monkeypatch.setattr(model_files, "read_model", lambda name, task: (tensors, record))
+    monkeypatch.setattr(model_files, "read_model", lambda name, official, *, task: (tensors, record))
     network = torch.nn.ModuleDict(
         {"backbone": torch.nn.Linear(1, 1, bias=False), "head": torch.nn.Linear(1, 2, bias=False)}
     )

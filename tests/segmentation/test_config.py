@@ -74,7 +74,10 @@ FAULTS = {
     "pattern": ({"data": {"root": "a", "key": "(a"}}, r"data\.key: expected a regular expression"),
     "pattern without group": ({"data": {"root": "a", "key": "abc"}}, r"one group.*\(0 groups\)"),
     "format": ({"data": {"root": "a", "format": "mask"}}, r"data\.format: expected 'masks'"),
-    "resize": ({"input": {"resize": "crop"}}, r"input\.resize: expected 'none', 'fit' or 'stretch'"),
+    "resize": (
+        {"input": {"resize": "crop"}},
+        r"input\.resize: expected 'none', 'fit', 'shorter' or 'stretch'",
+    ),
     "scale": ({"augment": {"scale": [2, 1]}}, r"augment\.scale: expected \[min, max\]"),
     "scale of nothing": ({"augment": {"scale": [0, 1]}}, r"augment\.scale: expected \[min, max\]"),
 }

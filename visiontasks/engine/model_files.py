@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from visiontasks import __version__
+from visiontasks.backbones import torchvision_names
+from visiontasks.backbones.official import Adopted, adopt_classifier
 from visiontasks.classes import ClassMap, difference
 from visiontasks.config_files import parse_config, section_model
 from visiontasks.engine.device import Device
@@ -22,8 +24,9 @@ from visiontasks.engine.infer import Setting
 from visiontasks.errors import UsageError, WeightsError, unknown_name
 from visiontasks.io.downloads import Download, download, load_torchvision_state
 from visiontasks.io.weights import ModelRecord, check_tensors, load_weights, resolve_weights, save_weights
-from visiontasks.tasks import TASKS, load_task
 from visiontasks.types import Batch, Image, Sample, Source, Task, Transform
+
+Official = Mapping[str, Callable[[Download], Adopted]]  # torchvision's name -> as one of our models
 
 POSITIVE: Final = ("temperature", "max_detections")  # options that cannot be 0
 
@@ -157,12 +160,17 @@ def setting_of(task: Task[Any, Any], input: Any, device: Device, options: Mappin
 
 
 def read_model(
-    name: str, task: str = "detection", accept: Callable[[ModelRecord], None] | None = None
+    name: str,
+    official: Official,
+    *,
+    task: str = "detection",
+    accept: Callable[[ModelRecord], None] | None = None,
 ) -> tuple[dict[str, Tensor], ModelRecord]:
     """The content of a model by name: a bundled name, a file, a run's folder, `torchvision:NAME`.
 
     Args:
         name: see `resolve_weights`.
+        official: the published networks that may be meant, as `Task.official`.
         task: the noun of the task that `coco` is wanted for.
         accept: called with the record before anything is downloaded; may raise.
 
@@ -171,30 +179,16 @@ def read_model(
     """
     found = resolve_weights(name, task)
     if isinstance(found, Download):
-        record, convert = adopt(found)
+        if found.model not in official:
+            raise UsageError(unknown_name("torchvision model", found.model, official))
+        record, convert = official[found.model](found)
         if accept is not None:
             accept(record)
         return convert(load_torchvision_state(download(found.url, sha_prefix=found.sha_prefix))), record
     tensors, record = load_weights(found)
-    if record.task not in TASKS:
-        raise WeightsError(
-            f"{name}: expected a model of {', '.join(TASKS)}, found one of '{record.task}'; "
-            "update visiontasks"
-        )
     if accept is not None:
         accept(record)
     return tensors, record
-
-
-def adopt(found: Download) -> tuple[ModelRecord, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]:
-    """A published network as a model of the task that knows it: its record, what makes our tensors of its.
-
-    Raises: UsageError for one that no task knows.
-    """
-    known = {name: each for task in TASKS for name, each in load_task(task).official.items()}
-    if found.model not in known:
-        raise UsageError(unknown_name("torchvision model", found.model, known))
-    return known[found.model](found)
 
 
 def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: ClassMap, input: Any) -> str:
@@ -215,7 +209,8 @@ def initialise(network: nn.Module, name: str, task: Task[Any, Any], classes: Cla
         UsageError, WeightsError: as `read_model`; WeightsError also when a part of the backbone would stay as
             it is, because the weights have no tensor of that name and shape.
     """
-    tensors, record = read_model(name, task.name)
+    official = {**dict.fromkeys(torchvision_names(), adopt_classifier), **task.official}
+    tensors, record = read_model(name, official, task=task.name)
     anew = _why_anew(record, task, classes)
     offered = {key: tensor for key, tensor in tensors.items() if not anew or key.startswith("backbone.")}
     fitted = getattr(network, "fitted", ())

@@ -240,7 +240,7 @@ def _write_end(plan: Plan) -> None:
     write_atomic(folder.path / "plots" / "curves.png", plot_curves(read_metrics(folder)))
     if plan.val is None:
         return
-    tensors, record = read_model(str(folder.weights("best")))
+    tensors, record = read_model(str(folder.weights("best")), {})
     opened = open_model(plan.task, record, tensors, plan.setting.device, name="best.safetensors", options={})
     unseen = not was_trained_on(plan.val, plan.train)
     if unseen:

@@ -236,7 +236,8 @@ def measure(
         map_class: {name in the data: name in the model}, where they differ.
         batch_size: pictures a step; None = the task's own.
         workers: processes that read pictures; None = by the machine.
-        max_skip: largest tolerated share of unreadable pictures. strict: none, and no repairs.
+        max_skip: largest tolerated share of unreadable pictures, and of unusable labels.
+        strict: none, and no repairs.
         report: where to speak; None = nowhere.
 
     Returns:

@@ -123,7 +123,9 @@ class TrainConfig(Section):
         None, ge=0, le=64, description="processes that prepare pictures; null = by the machine"
     )
     checkpoint_minutes: float = Field(5.0, gt=0, description="minutes between saves of the run's state")
-    max_skip: Fraction = Field(0.01, description="largest share of pictures that may be unusable")
+    max_skip: Fraction = Field(
+        0.01, description="largest share of the pictures, or of their labels, that may be unusable"
+    )
 
     @field_validator("resolutions")
     @classmethod

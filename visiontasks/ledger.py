@@ -79,6 +79,14 @@ class Ledger:
         if count:
             self.losses.append((count, total, what))
 
+    def lost_beyond(self, max_skip: float) -> list[str]:
+        """A line for each list of whose records more than that fraction are unusable."""
+        return [
+            f"expected at most {max_skip:.1%} of {total:,} {what} to be unusable, found {count:,}"
+            for count, total, what in self.losses
+            if count > max_skip * total
+        ]
+
     def drain(self) -> list[Entry]:
         """Hand out all entries and forget them (a loader's worker sends them to the main process)."""
         entries = list(self.entries)
@@ -108,12 +116,11 @@ class Ledger:
         Raises:
             DataError: more were skipped, naming the first, or dropped.
         """
-        for count, records, what in self.losses:
-            if count > max_skip * records:
-                raise DataError(
-                    f"expected at most {max_skip:.1%} of {records} {what} to be unusable, found {count}; mend"
-                    " or remove them (see data check), or raise --max-skip (train.max_skip in a config)"
-                )
+        for fault in self.lost_beyond(max_skip):
+            raise DataError(
+                f"{fault}; mend or remove them (see data check), or raise --max-skip (train.max_skip in a "
+                "config)"
+            )
         skipped = [entry for entry in self.entries if entry.action == "skipped"]
         if len(skipped) > max_skip * total:
             raise DataError(

@@ -87,6 +87,19 @@ def test_the_numbers_of_sound_data(pets):
     assert "nothing to report" in printed(report)
 
 
+def test_rows_9_and_11_labels_that_cannot_be_used(tmp_path):
+    save(tmp_path / "a.png", np.arange(3 * 40 * 40, dtype=np.uint8).reshape(40, 40, 3))
+    boxes = [(5, 5, 5, 9), (50, 5, 60, 9), (5, 5, 30, 30)]
+    rows = [f"a.png,cat,{x1},{y1},{x2},{y2}\n" for x1, y1, x2, y2 in boxes]
+    (tmp_path / "a.csv").write_text("file,class,x1,y1,x2,y2\n" + "".join(rows))
+    data = {"format": "csv", "root": str(tmp_path), "train": "a.csv"}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"task": "detection", "name": "a", "data": data}))
+    report = found(tmp_path / "data.yaml")
+    (fault,) = (finding for finding in report.findings if finding.kind == "too-many-unusable")
+    assert (fault.severity, fault.split) == ("error", "train")
+    assert fault.message == "expected at most 1.0% of 3 boxes to be unusable, found 2"
+
+
 def test_pictures_that_cannot_be_used(pets):
     cut = pets / "train" / "cat" / "cat_train_0.png"
     cut.write_bytes(cut.read_bytes()[:200])
@@ -293,7 +306,7 @@ def test_the_report_fits_a_hundred_columns_and_elides(tmp_path):
 def test_the_line_of_a_file_that_cannot_be_parsed_is_its_record():
     ledger = Ledger(collects=True)
     ledger.fault(DataError("a/b.xml:7: expected XML, found a fault in column 3: no element found"), "a/b.xml")
-    [finding] = ledger_findings("train", ledger)
+    [finding] = ledger_findings("train", ledger, 0.01)
     assert (finding.file, finding.record) == ("a/b.xml", "line 7")
     assert finding.message == "expected XML, found a fault in column 3: no element found"
 

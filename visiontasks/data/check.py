@@ -111,7 +111,7 @@ def check(
     for split, fault in data.failed.items():
         findings.append(Finding(severity="error", kind="unreadable-split", message=str(fault), split=split))
     for split, ledger in data.ledgers.items():
-        findings += ledger_findings(split, ledger)
+        findings += ledger_findings(split, ledger, max_skip)
     classes = {split: source.classes for split, source in data.sources.items()}
     rows = class_table(classes, counts)
     faulty = {finding.split for finding in findings if finding.kind in ("label-fault", "mask-fault")}
@@ -130,6 +130,17 @@ def check(
     )
 
 
+def too_many(split: str, message: str) -> Finding:
+    """More pictures or labels than training tolerates cannot be used."""
+    return Finding(
+        severity="error",
+        kind="too-many-unusable",
+        message=message,
+        remedy="mend or remove them, or raise train.max_skip",
+        split=split,
+    )
+
+
 def picture_findings(split: str, files: Sequence[str], looks: Looks, max_skip: float) -> Iterator[Finding]:
     """Pictures that can't be read, are turned or show nothing."""
     for place, message in sorted(looks.faults.items()):
@@ -144,14 +155,8 @@ def picture_findings(split: str, files: Sequence[str], looks: Looks, max_skip: f
             picture=files[place],
         )
     if len(looks.faults) > max_skip * len(files):
-        yield Finding(
-            severity="error",
-            kind="too-many-unusable",
-            message=f"expected at most {max_skip:.1%} of {len(files):,} pictures to be unusable, found "
-            f"{len(looks.faults):,}",
-            remedy="mend or remove them, or raise train.max_skip",
-            split=split,
-        )
+        found = f"{len(files):,} pictures to be unusable, found {len(looks.faults):,}"
+        yield too_many(split, f"expected at most {max_skip:.1%} of {found}")
     for place in np.flatnonzero(looks.turned).tolist():
         yield Finding(
             severity="note",
@@ -174,8 +179,9 @@ def picture_findings(split: str, files: Sequence[str], looks: Looks, max_skip: f
         )
 
 
-def ledger_findings(split: str, ledger: Ledger) -> Iterator[Finding]:
+def ledger_findings(split: str, ledger: Ledger, max_skip: float) -> Iterator[Finding]:
     """What was met when the split was opened, and which pictures have other contents than their names say."""
+    yield from (too_many(split, fault) for fault in ledger.lost_beyond(max_skip))
     for fault in ledger.faults:
         line = re.match(r":(\d+): ", fault.message.removeprefix(fault.file))  # of a file that is no XML
         yield Finding(

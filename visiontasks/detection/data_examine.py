@@ -173,6 +173,8 @@ def _places(examined: _Examined) -> Iterator[Finding]:
     solid: Flags = np.logical_not(flat)
     is_off: Flags = np.any((boxes[:, 2:] <= 0) | (boxes[:, :2] >= sizes), axis=1)
     outside: Flags = solid & is_off
+    if examined.split == "train":  # the others keep them
+        examined.source.ledger.lose(int(np.count_nonzero(flat | outside)), len(boxes), "boxes")
     far: Flags = solid & ~is_off & (beyond > PIXEL)
     near: Flags = solid & ~is_off & (beyond > ROUNDING) & (beyond <= PIXEL)
 

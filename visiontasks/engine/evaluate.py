@@ -49,7 +49,7 @@ def evaluate(
 
     Args:
         task, network, source, transform, setting, batch_size, workers, stop, report: as `infer`.
-        max_skip: largest tolerated share of unreadable pictures.
+        max_skip: largest tolerated share of unreadable pictures, and of unusable labels.
         group: the processes that share the work; each gets the merged result.
         keep: hand out predictions and truths too.
 
